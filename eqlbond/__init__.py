@@ -1,0 +1,1 @@
+"""eqlbond: serial lines bonded into one link."""

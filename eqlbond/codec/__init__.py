@@ -1,0 +1,1 @@
+"""Bytes to values and back: framings, headers. No clock."""

@@ -1,0 +1,85 @@
+"""What happens to a bond, as values. `slave` is the slave object; `time` is in seconds of the bond's clock."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import attrs
+
+
+@attrs.frozen
+class Event:
+    """The root of all events."""
+
+    time: float
+
+
+@attrs.frozen
+class BondUp(Event):
+    """The bond can carry packets: at least one line is up."""
+
+
+@attrs.frozen
+class BondDown(Event):
+    """No line is up any more. Packets wait."""
+
+    reason: str
+
+
+@attrs.frozen
+class SlaveEvent(Event):
+    """The root of the events about one slave."""
+
+    slave: Any
+
+
+@attrs.frozen
+class Enslaved(SlaveEvent):
+    """The slave belongs to the bond now; its line is not up yet."""
+
+
+@attrs.frozen
+class Emancipated(SlaveEvent):
+    """The slave left the bond."""
+
+
+@attrs.frozen
+class SlaveUp(SlaveEvent):
+    """The slave's line carries packets."""
+
+
+@attrs.frozen
+class SlaveDown(SlaveEvent):
+    """The slave's line carries packets no longer."""
+
+    reason: str
+    """For people."""
+    error: BaseException | None = None
+    """The cause, where there was an exception."""
+    reclaimed: int = 0
+    """Packets taken back from the line, to go by another."""
+
+
+@attrs.frozen
+class RateChanged(SlaveEvent):
+    """The rate that the bond plans with has changed: it was set, or the line drains slower than its rate says."""
+
+    rate: float | None
+    """The new rate, bit/s."""
+    measured: bool = False
+    """True where the line's own draining told it."""
+
+
+@attrs.frozen
+class LineTrouble(SlaveEvent):
+    """Frames from this line are dropped for a reason that a person can mend. Once a connection and reason."""
+
+    reason: str
+    remedy: str
+
+
+@attrs.frozen
+class SchedulerFailed(Event):
+    """The scheduler raised or named a line that is not there. The packet went by the default rule instead."""
+
+    error: BaseException

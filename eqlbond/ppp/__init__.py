@@ -1,0 +1,1 @@
+"""The PPP automata (RFC 1661)."""

@@ -1,0 +1,1 @@
+"""Policies: where each packet goes."""
