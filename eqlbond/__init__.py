@@ -1,1 +1,3 @@
 """eqlbond: serial lines bonded into one link."""
+
+__version__ = "0.1.0"
