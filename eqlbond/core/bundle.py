@@ -167,14 +167,34 @@ class Bundle:
         self._links.clear(member)
         reclaimed = self._requeue(packets, member, now, planned=True) + self._requeue(begun, member, now, planned=False)
         member.reclaimed += reclaimed
+        self._events.append(SlaveDown(now, member.owner, reason, error, reclaimed))
         if was_up:
-            self._events.append(SlaveDown(now, member.owner, reason, error, reclaimed))
-            self._lines_are(tuple(line for line in self._up if line is not member.line), now)
-            if not self._up:
-                self._events.append(BondDown(now, f"{member.name}: {reason}"))
-        else:
-            self._events.append(SlaveDown(now, member.owner, reason, error, reclaimed))
+            self._line_left(member, now, reason)
         self._place_waiting(now)
+
+    def retire(self, member: Member, now: float, reason: str = "emancipated") -> None:
+        """Let a line finish the frame that it is at and take no other; what was planned for it goes by others.
+
+        `remove` it when it `wants_to_send` no more.
+        """
+        if not member.line.up:
+            return
+        packets = member.take_back()
+        for packet in packets:
+            self.backlog -= len(packet.payload)
+        member.retire()
+        member.reclaimed += self._requeue(packets, member, now, planned=True)
+        self._line_left(member, now, reason)
+        self._place_waiting(now)
+
+    def failed(self, member: Member, now: float, reason: str, error: BaseException | None = None) -> None:
+        """The member's port could not be opened."""
+        self._events.append(SlaveDown(now, member.owner, reason, error))
+
+    def _line_left(self, member: Member, now: float, reason: str) -> None:
+        self._lines_are(tuple(line for line in self._up if line is not member.line), now)
+        if not self._up:
+            self._events.append(BondDown(now, f"{member.name}: {reason}"))
 
     def set_rate(self, member: Member, rate: float | None, now: float) -> None:
         """Change what the line carries, bit/s. Raises `ConfigurationError`."""
@@ -338,6 +358,22 @@ class Bundle:
         self.backlog -= len(packet.payload)
         self._flow_left(packet)
 
+    def drop_all(self, reason: str) -> None:
+        """Drop and count everything that is queued or planned."""
+        packets = [*self._urgent, *self._queue]
+        self._urgent.clear()
+        self._queue.clear()
+        for member in self.members:
+            packets += member.take_back()
+        for packet in packets:
+            self._drop(packet, reason)
+
+    def count_undelivered(self, packet: Packet, reason: str) -> None:
+        """A received packet that the application did not take."""
+        self.packets_delivered -= 1
+        self.payload_delivered -= len(packet.payload)
+        self.dropped[reason] = self.dropped.get(reason, 0) + 1
+
     def _flow_left(self, packet: Packet) -> None:
         flow = packet.flow
         if flow is not None:
@@ -351,7 +387,7 @@ class Bundle:
 
     def _lines_are(self, up: tuple[Line, ...], now: float) -> None:
         """The set of lines, or what one of them carries, has changed."""
-        self._up = tuple(list(up))  # a new object: schedulers may tell by identity that something changed
+        self._up = tuple([*up])  # a new object: schedulers may tell by identity that something changed
         self._by_line = {member.line: member for member in self.members if member.line.up}
         mtus = [line.mtu for line in up]
         self._smallest_mtu = min(mtus, default=0)
@@ -398,7 +434,7 @@ class Bundle:
             self._links.clear(member)
         else:
             self._links.set(member, deadline)
-        if link.up != member.line.up:
+        if link.up != member.line.up and not member.retired:
             if link.up:
                 first = not self._up
                 mtu = min(link.mtu, self.mtu if member.mtu_limit is None else member.mtu_limit)
@@ -503,6 +539,11 @@ class Bundle:
         # Ports that are due a little later are served in the same wake-up.
         for member in self._deadlines.pop_due(now + _COALESCE):
             self._ready[member] = None
+
+    @property
+    def has_news(self) -> bool:
+        """Whether there are events to take or ports to serve."""
+        return bool(self._ready or self._events)
 
     def take_events(self) -> list[Event]:
         """What has happened since the last call."""

@@ -29,9 +29,9 @@ _EXPRESS_QUANTUM = 3000
 _RATE_WINDOW = 1.0
 _SLOWEST = 1 / 64
 
-_set_free = Line.free.__set__  # type: ignore[attr-defined]
-_set_soonest = Line.soonest.__set__  # type: ignore[attr-defined]
-_set_planned = Line.planned.__set__  # type: ignore[attr-defined]
+_set_free = Line.free.__set__  # type: ignore[attr-defined, misc]
+_set_soonest = Line.soonest.__set__  # type: ignore[attr-defined, misc]
+_set_planned = Line.planned.__set__  # type: ignore[attr-defined, misc]
 _put = object.__setattr__
 
 
@@ -107,6 +107,7 @@ class Member:
         "planned_payload",
         "priority_set",
         "reclaimed",
+        "retired",
         "unsent",
         "wire_free",
     )
@@ -161,6 +162,7 @@ class Member:
         self.packets_sent = self.payload_sent = self.bytes_sent = 0
         self.packets_received = self.payload_received = self.bytes_received = 0
         self.reclaimed = self.connections = 0
+        self.retired = False
         self.dropped: dict[str, int] = {}
         self.lost: dict[str, int] = {}
 
@@ -196,6 +198,7 @@ class Member:
         """The port is open: make the connection. Raises `ConfigurationError` where the framing cannot carry `mtu`."""
         self.link = make_link(self.framing, mtu)
         self.connections += 1
+        self.retired = False
         self._reasons = 0
         self.wire_free = now
         self._stalls = 0
@@ -212,6 +215,11 @@ class Member:
         _put(self.line, "mtu", mtu)
         _put(self.line, "framing", framing)
         _put(self.line, "up", True)
+
+    def retire(self) -> None:
+        """Carry no further packet; the frame that is on its way is finished."""
+        self.retired = True
+        _put(self.line, "up", False)
 
     def disconnect(self) -> None:
         """The connection is gone. Reclaim what it held first."""
