@@ -7,10 +7,11 @@ import logging
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Hashable, Iterable
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from eqlbond.aio.slave import Connection, Slave
 from eqlbond.core.bundle import Bundle
+from eqlbond.core.member import Member
 from eqlbond.events import BondDown, BondUp, Event, LineTrouble, RateChanged, SchedulerFailed, SlaveDown, SlaveUp
 from eqlbond.exceptions import AlreadyEnslaved, BondClosed, ConfigurationError, LineError, NotEnslaved, QueueFull
 from eqlbond.packet import Packet
@@ -88,8 +89,10 @@ class Master:
         scheduler: decides where each packet goes; by default `EarliestDelivery`. The bond works on a copy of it.
         mtu: the largest packet, bytes; default 1500.
         queue_bytes: payload that may wait to be sent, bytes; default 256 KiB.
-        queue_time: the same, in seconds of the bond's rate; default 0.5 s, and never less than the scheduler needs to keep every line busy.
-        receive_bytes: payload that may wait for the application, bytes, default 1 MiB; beyond it packets are dropped and counted.
+        queue_time: the same, in seconds of the bond's rate; default 0.5 s, and never less than the scheduler needs
+            to keep every line busy.
+        receive_bytes: payload that may wait for the application, bytes, default 1 MiB; beyond it packets are
+            dropped and counted.
         on_packets: called with a list of packets as they arrive, instead of iterating; for high rates.
         flow_of: tells the flow of a payload where `send` was given none, such as `eqlbond.codec.ip.flow_key`; packets
             of a flow that has nothing waiting pass bulk.
@@ -190,7 +193,10 @@ class Master:
         self._serve()
 
     async def close(self, timeout: float | None = None) -> None:
-        """Send what is queued, within `timeout` seconds (None: `close_timeout`), and close all ports. May be called again."""
+        """Send what is queued, within `timeout` seconds (None: `close_timeout`), and close all ports.
+
+        May be called again.
+        """
         if self._loop is None:
             self._closed = True
             return
@@ -606,6 +612,12 @@ class Master:
         if self._loop is None:
             raise BondClosed("the bond is not open yet: use 'async with' or await open()")
 
+    @staticmethod
+    def _connection_of(member: Member) -> Connection | None:
+        slave: Any = member.owner
+        connection: Connection | None = slave.connection
+        return connection
+
     def _wake(self) -> None:
         if not self._woken and self._loop is not None:
             self._woken = True
@@ -625,7 +637,7 @@ class Master:
         now = loop.time()
         bundle.tick(now)
         for member in bundle.ready(now):
-            connection: Connection | None = member.owner.connection
+            connection = self._connection_of(member)
             if connection is None or connection.lost or connection.transport is None:
                 continue
             while True:
@@ -638,7 +650,7 @@ class Master:
             failure = connection.failed()
             if failure is not None and not connection.lost:
                 bundle.disconnected(member, now, str(failure), failure)
-                asyncio.ensure_future(connection.shut(0.0))
+                connection.begin_shut(0.0)
         if bundle.has_news:
             self._dispatch()
         if self._senders and not bundle.full:

@@ -8,6 +8,7 @@ closing never waits for a peer that does not read.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import os
 import stat
@@ -33,11 +34,13 @@ _READ_SIZE = 65536
 _RATE_TOLERANCE = 0.03  # UARTs stand about 3 % between the two ends (start bit to stop bit, half a bit)
 
 
-class Port(serial.Serial):  # type: ignore[misc]
+class Port(serial.Serial):
     """A serial port whose calls never block the event loop."""
 
     failure: BaseException | None = None
     """The first error that reading or writing met; pyserial-asyncio does not always pass it on."""
+
+    fd: int
 
     def read(self, size: int = 1) -> bytes:
         """All that is there. pyserial's own goes through select(), which fails for descriptors from 1024 on."""
@@ -51,7 +54,7 @@ class Port(serial.Serial):  # type: ignore[misc]
             raise self._failed(None)
         return data
 
-    def write(self, data: bytes) -> int | None:
+    def write(self, data: Any) -> int | None:
         """What the port takes at once. An error is reported by `failure`, and the data count as gone."""
         try:
             return os.write(self.fd, data)
@@ -75,10 +78,8 @@ class Port(serial.Serial):  # type: ignore[misc]
     def close(self) -> None:
         """Close; what the driver still holds is discarded first, since close() itself would wait for it."""
         if self.is_open and self.fd is not None:
-            try:
+            with contextlib.suppress(termios.error):
                 termios.tcflush(self.fd, termios.TCOFLUSH)
-            except termios.error:
-                pass
         super().close()
 
 
@@ -131,7 +132,9 @@ def _explain(device: str, baudrate: int, error: Exception) -> LineError:
         code = error.args[0]
     text = str(error)
     if code in (errno.EACCES, errno.EPERM):
-        return DevicePermission(device, "no permission to open it (is the user in the group that owns it, often dialout?)")
+        return DevicePermission(
+            device, "no permission to open it (is the user in the group that owns it, often dialout?)"
+        )
     if code in (errno.EBUSY, errno.EAGAIN, errno.EWOULDBLOCK) or "exclusively lock" in text:
         return DeviceBusy(device, "another program has it open exclusively")
     if code in (errno.ENOTTY, errno.EINVAL) and "configure" not in text:

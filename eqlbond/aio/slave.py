@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from eqlbond.aio.master import Master
 
 Connect = Callable[[Callable[[], asyncio.Protocol]], Awaitable[tuple[asyncio.BaseTransport, asyncio.BaseProtocol]]]
-"""Takes a protocol factory, opens the line, returns ``(transport, protocol)``: the shape of asyncio's ``create_connection``."""
+"""Takes a protocol factory, opens the line, returns ``(transport, protocol)``, as asyncio's ``create_connection``."""
 
 
 class _BaudRate:
@@ -119,16 +119,16 @@ class Slave:
 class SerialSlave(Slave):
     """A line of a bond over a serial port.
 
-    Three numbers are three things: `baudrate` sets the port; `rate` is what the line carries, by default
-    the baud rate (behind a modem, the speed of the modem connection); `priority` is a weight for schedulers that use weights.
+    Three numbers are three things: `baudrate` sets the port; `rate` is what the line carries, by default the baud
+    rate (behind a modem, the speed of the modem connection); `priority` is a weight for schedulers that use weights.
 
     Args:
         device: path of the port, such as ``/dev/ttyUSB0`` or, better, a name under ``/dev/serial/by-id``.
         baudrate: speed of the port, bit/s; default 57600.
         rate: what the line carries, bit/s; default: the baud rate; None: not paced.
         framing: how packets are framed, by default `Slip`.
-        bits_per_byte: bits on the wire for each byte; None: start, data, parity and stop bits of the port; behind a modem
-            with error correction (V.42), 8.
+        bits_per_byte: bits on the wire for each byte; None: start, data, parity and stop bits of the port; behind
+            a modem with error correction (V.42), 8.
         bytesize, parity, stopbits: character format, default 8N1.
         rtscts: hardware flow control.
         xonxoff: software flow control; only with a framing that escapes XON and XOFF.
@@ -252,7 +252,9 @@ class Connection(asyncio.Protocol):
         """The line is gone."""
         self.lost = True
         if not self.made.done():
-            self.made.set_exception(LineError(self.slave.name, f"closed while it was opened: {exc or 'no reason given'}"))
+            self.made.set_exception(
+                LineError(self.slave.name, f"closed while it was opened: {exc or 'no reason given'}")
+            )
             self.made.exception()
         if exc is None and self._port is not None:
             exc = getattr(self._port, "failure", None)
@@ -281,15 +283,19 @@ class Connection(asyncio.Protocol):
                 return unsent or None
         return unsent
 
-    async def shut(self, seconds: float) -> None:
-        """Close once, whoever asks and however often; returns when the port is closed.
+    def begin_shut(self, seconds: float) -> asyncio.Task[None]:
+        """Close once, whoever asks and however often; the task ends when the port is closed.
 
         Args:
             seconds: how long written bytes may take to leave.
         """
         if self._shutting is None:
             self._shutting = asyncio.ensure_future(self._shut(seconds))
-        await asyncio.shield(self._shutting)
+        return self._shutting
+
+    async def shut(self, seconds: float) -> None:
+        """Close, as `begin_shut` does, and wait until the port is closed."""
+        await asyncio.shield(self.begin_shut(seconds))
 
     async def _shut(self, seconds: float) -> None:
         loop = asyncio.get_running_loop()

@@ -57,7 +57,9 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("--quit", action="store_true", help="with --stdio: leave when standard input ends")
     parser.add_argument("--udp-to", metavar="HOST:PORT", help="send what arrives there; default: to the last sender")
     parser.add_argument("--mtu", type=int, default=1500, help="largest datagram, bytes; default 1500")
-    parser.add_argument("--retry", type=float, default=2.0, metavar="SECONDS", help="reopen lines that are down; 0: never")
+    parser.add_argument(
+        "--retry", type=float, default=2.0, metavar="SECONDS", help="reopen lines that are down; 0: never"
+    )
     parser.add_argument("--verbose", action="store_true", help="say more on stderr")
     options.add_scheduler(parser)
     parser.set_defaults(run=run)

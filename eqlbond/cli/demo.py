@@ -39,7 +39,9 @@ def add_parser(subparsers: Any) -> None:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--file", type=Path, help="the file to send; default: one of 289284 bytes, as in the 1995 report")
+    parser.add_argument(
+        "--file", type=Path, help="the file to send; default: one of 289284 bytes, as in the 1995 report"
+    )
     parser.add_argument(
         "--rates",
         type=options.rates,

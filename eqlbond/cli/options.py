@@ -70,7 +70,9 @@ def serial_slave(text: str, framing: Slip | None = None) -> SerialSlave:
                 raise ConfigurationError("baudrate", f"a whole number of bit/s, not {value!r}") from None
             continue
         if key not in _LINE_OPTIONS:
-            raise ConfigurationError(f"line {device}", f"no option {key!r}; there are: {', '.join(sorted(_LINE_OPTIONS))}")
+            raise ConfigurationError(
+                f"line {device}", f"no option {key!r}; there are: {', '.join(sorted(_LINE_OPTIONS))}"
+            )
         try:
             options[key] = _LINE_OPTIONS[key](value)
         except ValueError:
