@@ -58,7 +58,7 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("--udp-to", metavar="HOST:PORT", help="send what arrives there; default: to the last sender")
     parser.add_argument("--mtu", type=int, default=1500, help="largest datagram, bytes; default 1500")
     parser.add_argument(
-        "--retry", type=float, default=2.0, metavar="SECONDS", help="reopen lines that are down; 0: never"
+        "--retry", type=float, default=2.0, metavar="SECONDS", help="reopen lines that are down; 0: never; default 2"
     )
     parser.add_argument("--verbose", action="store_true", help="say more on stderr")
     options.add_scheduler(parser)
@@ -102,7 +102,7 @@ class _UdpPipe(asyncio.DatagramProtocol):
 
 
 async def _chunks_of_stdin() -> AsyncIterator[bytes]:
-    """Standard input as it comes, whatever it is; a terminal or a pipe without a thread, which could not be cancelled."""
+    """Standard input as it comes; a terminal or a pipe without a thread, which could not be cancelled."""
     mode = os.fstat(0).st_mode
     if not (stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode) or os.isatty(0)):
         while data := await asyncio.to_thread(os.read, 0, 65536):

@@ -1,7 +1,7 @@
 """``eqlbond demo``: a real file over four unequal serial lines, here, without hardware.
 
-Two bonds in this process, joined by ptys that a pty wire shapes in real time. Half-way one line is hung up, and a little
-later it is enslaved again. The file's own transfer numbers its pieces and asks again for missing ones.
+Two bonds in this process, joined by ptys that a pty wire shapes in real time. Half-way one line is hung up, and a
+little later it is enslaved again. The file's own transfer numbers its pieces and asks again for missing ones.
 """
 
 from __future__ import annotations
@@ -109,9 +109,8 @@ class _Screen:
                 speed = max(0, count - line.sent) / max(elapsed - self._last, 1e-3)
                 line.sent = count
                 use = min(1.0, speed * 10 / line.rate)
-                print(
-                    f"  {line.rate:>8.0f} bit/s  {_bar(use)} {speed:>7.0f} B/s {count / total:>5.0%} of the bytes  {state}"
-                )
+                share = count / total
+                print(f"  {line.rate:>8.0f} bit/s  {_bar(use)} {speed:>7.0f} B/s {share:>5.0%} of the bytes  {state}")
             print(f"  {'file':>14}  {_bar(done)} {done:>7.0%}  {elapsed:.1f} s", flush=True)
             self._drawn = len(lines) + 1
             self._last = elapsed
