@@ -106,8 +106,6 @@ class _Run:
         """Bytes of the run that have arrived by `now`, those taken before included."""
         if self.last <= now:
             return len(self.data)
-        if now < self.floor:
-            return self.taken
         count = _passed(self.origin, self.bits, self.rate, self.delay, now, self.first + len(self.data)) - self.first
         return count if count > self.taken else self.taken
 
@@ -276,7 +274,7 @@ class LineModel:
 
     def _arrived(self, now: float) -> bytes:
         runs = self._runs
-        if not runs or runs[0].floor > now:
+        if not runs:
             return b""
         pieces = []
         while runs:
@@ -406,7 +404,6 @@ class LineModel:
             if gone:
                 head = _Run(run.data[:gone], run.origin, run.first, run.bits, run.rate, run.delay, run.floor)
                 head.taken = run.taken
-                self._last = head.last
                 if head.taken < gone:
                     self._runs.append(head)
             self._append(run.data[gone:], max(0, run.first - released), run.delay)
