@@ -112,7 +112,8 @@ class EarliestDelivery:
             arrival = start + largest * byte_time + line.latency
             if arrival < fits:
                 fits = arrival
-        if chosen is None or begins - now > self._window:
+        # What a line without a rate may hold is bounded in bytes, above; the window is for clocks.
+        if chosen is None or (begins - now > self._window and chosen.byte_time):
             return None
         ordered = self._ordered
         front = ordered[-1] if ordered else now
@@ -180,6 +181,8 @@ class EarliestDelivery:
         best_line = lines[0]
         best_arrival = best_hold = 0.0
         for line, start in zip(lines, starts, strict=True):
+            if not line.byte_time and line.planned > _UNPACED_LIMIT:
+                continue
             byte_time = line.byte_time or _UNPACED_BYTE_TIME
             size = line.wire_size(packet)
             arrival = start + size * byte_time + line.latency
