@@ -224,21 +224,21 @@ class Bundle:
         if size > self.mtu:
             self.dropped["too big"] = self.dropped.get("too big", 0) + 1
             raise PacketTooBig(size, self.mtu)
+        flow = packet.flow
+        if flow is None and self._flow_of is not None:
+            flow = packet.flow = self._flow_of(packet.payload)
+        if flow is not None:  # nothing is counted before what may raise: a flow_of of one's own, an unhashable flow
+            waiting = self._flows.get(flow, 0)
+            self._flows[flow] = waiting + 1
+            packet.express = packet.priority > 0 or waiting == 0
+        elif packet.priority > 0:
+            packet.express = True
         packet.sequence = self._sequence
         packet.entered = now
         self._sequence += 1
         self.packets_accepted += 1
         self.payload_accepted += size
         self.backlog += size
-        flow = packet.flow
-        if flow is None and self._flow_of is not None:
-            flow = packet.flow = self._flow_of(packet.payload)
-        if flow is not None:
-            waiting = self._flows.get(flow, 0)
-            self._flows[flow] = waiting + 1
-            packet.express = packet.priority > 0 or waiting == 0
-        elif packet.priority > 0:
-            packet.express = True
         if packet.express:
             self._urgent.append(packet)
             self._place_waiting(now)
