@@ -230,7 +230,8 @@ class Bundle:
         if flow is not None:  # nothing is counted before what may raise: a flow_of of one's own, an unhashable flow
             waiting = self._flows.get(flow, 0)
             self._flows[flow] = waiting + 1
-            packet.express = packet.priority > 0 or waiting == 0
+            # With nothing else planned there is nothing to pass, and the ordinary placement keeps order better.
+            packet.express = packet.priority > 0 or (waiting == 0 and self.backlog > 0)
         elif packet.priority > 0:
             packet.express = True
         packet.sequence = self._sequence
