@@ -232,8 +232,9 @@ class Bundle:
             self._flows[flow] = waiting + 1
             # With nothing else planned there is nothing to pass, and the ordinary placement keeps order better.
             packet.express = packet.priority > 0 or (waiting == 0 and self.backlog > 0)
-        elif packet.priority > 0:
-            packet.express = True
+        else:
+            packet.express = packet.priority > 0
+        packet.copies = 1
         packet.sequence = self._sequence
         packet.entered = now
         self._sequence += 1
@@ -272,13 +273,22 @@ class Bundle:
         else:
             member.plan(packet, now, placement.not_before)
         self._ready[member] = None
-        for line in placement.copies:
+        if placement.copies:
+            self._plan_copies(packet, placement.copies, now)
+        return True
+
+    def _plan_copies(self, packet: Packet, lines: tuple[Line, ...], now: float) -> None:
+        for line in lines:
             member = self._by_line[line]
             packet.copies += 1
             self.backlog += len(packet.payload)
-            member.plan(packet, now, 0.0)
+            if packet.flow is not None:  # each copy leaves its flow when it begins to go
+                self._flows[packet.flow] = self._flows.get(packet.flow, 0) + 1
+            if packet.express:
+                member.plan_express(packet, now)
+            else:
+                member.plan(packet, now, 0.0)
             self._ready[member] = None
-        return True
 
     def _unpaced_busy(self) -> bool:
         return any(member.unsent or member.wants_to_send() for member in self.members if member.line.up)
@@ -318,6 +328,8 @@ class Bundle:
         for packet in packets:
             if packet.copies > 1:
                 packet.copies -= 1
+                if planned:
+                    self._flow_left(packet)
                 continue
             if self._withdrawn is not None:
                 self._guard(self._withdrawn, packet, member.line, now)
