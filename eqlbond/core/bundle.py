@@ -261,7 +261,7 @@ class Bundle:
                     return False
                 raise SchedulerError("the scheduler waits while every line is idle: nothing would wake it")
             member = self._by_line[placement.line]
-            if placement.copies or placement.not_before or lines is not self._up:
+            if placement.copies != () or placement.not_before != 0.0 or lines is not self._up:
                 self._check(placement, lines, now)
         except Exception as error:
             # The scheduler is somebody's code; the bond goes on by the simplest rule.
@@ -300,6 +300,7 @@ class Bundle:
                 raise SchedulerError(f"the scheduler chose {line!r}, which was not offered")
         if len(set(chosen)) != len(chosen):
             raise SchedulerError("the scheduler chose one line twice")
+        # What is not below the limit includes NaN.
         if not placement.not_before < max(now, placement.line.free) + _LONGEST_HOLD:
             raise SchedulerError(f"the scheduler holds a packet until {placement.not_before}, now is {now}")
 
