@@ -14,6 +14,7 @@ planned again when a line dies, comes, slows or is emancipated.
 from __future__ import annotations
 
 import copy
+import math
 from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from typing import Any
@@ -333,7 +334,7 @@ class Bundle:
                     self._flow_left(packet)
                 continue
             if self._withdrawn is not None:
-                self._guard(self._withdrawn, packet, member.line, now)
+                self._guard(now, self._withdrawn, packet, member.line, now)
             self.backlog += len(packet.payload)
             if packet.flow is not None and not planned:
                 self._flows[packet.flow] = self._flows.get(packet.flow, 0) + 1
@@ -370,8 +371,8 @@ class Bundle:
         mtus = [line.mtu for line in up]
         self._smallest_mtu = min(mtus, default=0)
         self._largest_mtu = max(mtus, default=0)
-        self._set_limit()
-        if self._lines_changed is not None and self._guard(self._lines_changed, self._up, now):
+        self._set_limit(now)
+        if self._lines_changed is not None and self._guard(now, self._lines_changed, self._up, now):
             for member in self.members:
                 if member.line.up:
                     packets = member.take_back(also_express=False)
@@ -379,22 +380,27 @@ class Bundle:
                         self.backlog -= len(packet.payload)
                     self._requeue(packets, member, now, planned=True)
 
-    def _set_limit(self) -> None:
+    def _set_limit(self, now: float) -> None:
         rates = [line.rate / line.bits_per_byte for line in self._up if line.rate is not None]
         self.limit = self.queue_bytes
         if rates and len(rates) == len(self._up):
             seconds = self.queue_time
             window = getattr(self.scheduler, "window", None)
             if window is not None:
-                needed = self._guard(window, self._up, self.mtu + self.mtu // 8)
-                seconds = max(seconds, (needed or 0.0) + 0.1)
+                needed = self._guard(now, self._window, window, self.mtu + self.mtu // 8) or 0.0
+                seconds = max(seconds, needed + 0.1)
             self.limit = max(2 * self.mtu, min(self.queue_bytes, int(seconds * sum(rates))))
 
-    def _guard(self, hook: Callable[..., Any], *arguments: Any) -> Any:
+    def _window(self, window: Callable[..., Any], size: int) -> float:
+        seconds = window(self._up, size)
+        if not isinstance(seconds, int | float) or not 0 <= seconds < math.inf:
+            raise SchedulerError(f"the scheduler's window is no number of seconds: {seconds!r}")
+        return seconds
+
+    def _guard(self, now: float, hook: Callable[..., Any], *arguments: Any) -> Any:
         try:
             return hook(*arguments)
         except Exception as error:
-            now = next((a for a in reversed(arguments) if isinstance(a, float)), 0.0)
             self._scheduler_failed(error, now)
             return None
 
