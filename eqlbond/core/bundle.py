@@ -76,14 +76,17 @@ class Bundle:
         queue_time: float = 0.5,
         flow_of: Callable[[bytes], Hashable] | None = None,
     ) -> None:
-        if not isinstance(scheduler, Scheduler):
+        if isinstance(scheduler, type) or not isinstance(scheduler, Scheduler):
             raise ConfigurationError("scheduler", f"an object with place(packet, lines, now), not {scheduler!r}")
         self.mtu = check_mtu(mtu)
         if isinstance(queue_bytes, bool) or not isinstance(queue_bytes, int) or queue_bytes < mtu:
             raise ConfigurationError("queue_bytes", f"bytes from the MTU ({mtu}) on, not {queue_bytes!r}")
         if isinstance(queue_time, bool) or not isinstance(queue_time, int | float) or not queue_time > 0:
             raise ConfigurationError("queue_time", f"seconds above 0, not {queue_time!r}")
-        self.scheduler = copy.deepcopy(scheduler)
+        try:
+            self.scheduler = copy.deepcopy(scheduler)
+        except Exception as error:
+            raise ConfigurationError("scheduler", f"cannot be copied (copy.deepcopy): {error!r}") from error
         self.queue_bytes = queue_bytes
         self.queue_time = queue_time
         self.members: list[Member] = []
@@ -141,7 +144,14 @@ class Bundle:
         self._events.append(Emancipated(now, member.owner))
 
     def connected(self, member: Member, now: float) -> None:
-        """The member's port is open."""
+        """The member's port is open.
+
+        Raises:
+            NotEnslaved: it does not belong to the bond, perhaps no longer.
+            ConfigurationError: its framing cannot carry packets of the bond's MTU.
+        """
+        if member not in self.members:
+            raise NotEnslaved(f"{member.name} does not serve this bond")
         member.connect(self.mtu, now)
         self._after_link(member, now)
 

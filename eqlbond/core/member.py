@@ -123,7 +123,7 @@ class Member:
         mtu: int | None = None,
         owner: Any = None,
     ) -> None:
-        if not isinstance(framing, Framing):
+        if isinstance(framing, type) or not isinstance(framing, Framing):
             raise ConfigurationError("framing", f"a Framing such as Slip(), not {framing!r}")
         if mtu is not None and (isinstance(mtu, bool) or not isinstance(mtu, int) or mtu < 1):
             raise ConfigurationError("mtu", f"bytes from 1, or None, not {mtu!r}")
