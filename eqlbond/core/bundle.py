@@ -489,7 +489,7 @@ class Bundle:
         if when is None:
             self._deadlines.clear(member)
         elif member.line.byte_time:
-            self._deadlines.set(member, when if data else max(when, now + _RETRY))
+            self._deadlines.set(member, when if data or when > now else now + _RETRY)
         elif when > now:
             self._deadlines.set(member, when)
         return data
