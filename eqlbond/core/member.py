@@ -398,7 +398,10 @@ class Member:
         if link is None or not self.line.up:
             return b""
         if self._express and (
-            not self._plan or self._express[0][0].priority > 0 or self._express_run < _EXPRESS_QUANTUM
+            not self._plan
+            or self._express[0][0].priority > 0
+            or self._express_run < _EXPRESS_QUANTUM
+            or now < self._plan[0][2] > self.wire_free + ahead
         ):
             packet, size = self._express.popleft()
             self._express_run += size
