@@ -271,7 +271,7 @@ class Member:
         free = self.wire_free + (rest + kept) * line.byte_time
         _set_free(line, free)
         _set_soonest(line, free)
-        _set_planned(line, rest + kept)
+        _set_planned(line, rest + kept + self.unsent)
         return packets
 
     def take_back_unsent(self, now: float) -> list[Packet]:
@@ -335,9 +335,11 @@ class Member:
                 room = allowed
             while self._sent and self._sent[0][0] <= now:
                 self._sent.popleft()
-        elif unsent is not None and unsent != self.unsent:
-            _set_planned(line, line.planned + unsent - self.unsent)
-            self.unsent = unsent
+        else:
+            unsent = unsent or 0
+            if unsent != self.unsent:
+                _set_planned(line, line.planned + unsent - self.unsent)
+                self.unsent = unsent
         if room <= 0:
             return b""
         pieces: list[bytes] = []
