@@ -172,7 +172,7 @@ class Bundle:
         if begun and not unsent:
             member.lost["in the port"] = member.lost.get("in the port", 0) + len(begun)
             begun = []
-        member.disconnect()
+        member.disconnect(now)
         self._ready.pop(member, None)
         self._deadlines.clear(member)
         self._links.clear(member)

@@ -213,7 +213,7 @@ class Member:
         _put(self.line, "framing", framing)
         _put(self.line, "up", True)
 
-    def disconnect(self) -> None:
+    def disconnect(self, now: float) -> None:
         """The connection is gone. Reclaim what it held first."""
         _put(self.line, "up", False)
         if self.link is not None:
@@ -221,6 +221,9 @@ class Member:
                 self.dropped[reason] = self.dropped.get(reason, 0) + n
         self.link = None
         self.control.clear()
+        self.unsent = 0
+        self.wire_free = min(self.wire_free, now)
+        _set_planned(self.line, 0)
 
     def _wire_size(self, packet: Packet) -> int:
         return len(packet.payload) if self.link is None else self.link.wire_size(packet)
