@@ -42,7 +42,6 @@ from eqlbond.stats import BondStats
 _MOST_EVENTS = 10000
 _LONGEST_HOLD = 60.0
 _COALESCE = 0.005  # ports that are due within this many seconds are served in one wake-up
-_RETRY = 0.005  # a port that took nothing is asked again after so many seconds at the earliest
 
 
 def check_mtu(mtu: int) -> int:
@@ -489,7 +488,7 @@ class Bundle:
         if when is None:
             self._deadlines.clear(member)
         elif member.line.byte_time:
-            self._deadlines.set(member, when if data or when > now else now + _RETRY)
+            self._deadlines.set(member, when if data or when > now else member.refused(now))
         elif when > now:
             self._deadlines.set(member, when)
         return data

@@ -27,6 +27,8 @@ HIGH = 0.040
 # Sparse flows may not keep bulk from a line for ever: after so many of their bytes one planned frame goes.
 _EXPRESS_QUANTUM = 3000
 _RATE_WINDOW = 1.0
+RETRY = 0.005
+"""Seconds until a port that took nothing is asked again, at the earliest."""
 _SLOWEST = 1 / 64
 
 _set_free = Line.free.__set__  # type: ignore[attr-defined]
@@ -81,6 +83,7 @@ class Member:
         "_offset",
         "_partial",
         "_plan",
+        "_poll",
         "_reasons",
         "_rest",
         "_sent",
@@ -155,6 +158,7 @@ class Member:
         self._lag = 0.0
         self._lag_since: float | None = None
         self._stalls = 0
+        self._poll = 0.0  # a stalled port is not asked before
         self._reasons = 0
         self.planned_payload = 0
         self.departed: list[Packet] = []  # packets of flows that have begun to go; the bundle empties it
@@ -199,6 +203,7 @@ class Member:
         self._reasons = 0
         self.wire_free = now
         self._stalls = 0
+        self._poll = 0.0
         self._lag, self._lag_since = 0.0, None
         self.unsent = 0
         self._plan_with(self.configured_rate)
@@ -309,8 +314,8 @@ class Member:
         if self.line.byte_time == 0.0:
             return start
         refill = self.wire_free - LOW
-        if self._stalls > 3:  # a port that takes nothing is asked less and less often
-            refill = max(refill, now + min(0.25, 0.01 * self._stalls))
+        if refill < self._poll:
+            refill = self._poll
         if start > refill and start > self.wire_free:
             return start
         return refill
@@ -327,6 +332,9 @@ class Member:
         if byte_time:
             if unsent is not None:
                 self._hear(now, unsent)
+            elif self._stalls and room > 0:
+                self._stalls = 0
+                self._poll = 0.0
             backlog = self.wire_free - now
             if backlog <= 0.0:
                 self.wire_free = now
@@ -449,11 +457,24 @@ class Member:
             _set_free(line, line.free + late)
             self._shift += late
             self._lag += late
-            self._stalls += 1
+            self._stalled(now)
         else:
             self._stalls = 0
+            self._poll = 0.0
         if self._lag_since is None:
             self._lag_since = now
+
+    def _stalled(self, now: float) -> None:
+        # A port that takes nothing is asked less and less often. The time is fixed here and not when it is
+        # asked for: new packets ask, too, and would put it off again and again.
+        self._stalls += 1
+        if self._stalls > 3:
+            self._poll = now + min(0.25, 0.01 * self._stalls)
+
+    def refused(self, now: float) -> float:
+        """The port had no room though its clock was due; returns when to ask it again."""
+        self._stalled(now)
+        return max(self._poll, now + RETRY)
 
     def learn_rate(self, now: float) -> bool:
         """Judge the last second of the port's draining; True when the rate to plan with has changed."""
