@@ -402,8 +402,11 @@ class Master:
     def _line_lost(self, connection: Connection, error: BaseException | None) -> None:
         slave = connection.slave
         if slave.connection is connection and slave.master is self:
-            reason = str(error) if error is not None else "the line was closed"
-            self._bundle.disconnected(slave.member, self._now(), reason, error)
+            if connection.closing:
+                self._bundle.disconnected(slave.member, self._now(), "closed")
+            else:
+                reason = str(error) if error is not None else "the line was closed by the far side"
+                self._bundle.disconnected(slave.member, self._now(), reason, error)
             self._wake()
 
     def _line_has_room(self, connection: Connection) -> None:
@@ -680,6 +683,8 @@ class Master:
         match event:
             case SlaveUp(slave=slave):
                 self._log.info("%s is up", slave.name)
+            case SlaveDown(slave=slave, reason="closed" | "emancipated" as reason):
+                self._log.info("%s is down: %s", slave.name, reason)
             case SlaveDown(slave=slave, reason=reason, reclaimed=reclaimed):
                 self._log.warning("%s is down: %s (%d packets taken back)", slave.name, reason, reclaimed)
             case LineTrouble(slave=slave, reason=reason, remedy=remedy):
@@ -691,6 +696,6 @@ class Master:
             case BondUp():
                 self._log.info("the bond is up")
             case BondDown(reason=reason):
-                self._log.warning("the bond is down: %s", reason)
+                self._log.log(logging.INFO if self._closed else logging.WARNING, "the bond is down: %s", reason)
             case _:
                 self._log.debug("%s", event)

@@ -283,6 +283,11 @@ class Connection(asyncio.Protocol):
                 return unsent or None
         return unsent
 
+    @property
+    def closing(self) -> bool:
+        """Whether this side closes the line."""
+        return self._shutting is not None
+
     def begin_shut(self, seconds: float) -> asyncio.Task[None]:
         """Close once, whoever asks and however often; the task ends when the port is closed.
 
