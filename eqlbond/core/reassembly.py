@@ -91,7 +91,8 @@ class Reassembler:
         expected = self._next
         ahead = (number - expected) % self._space
         if ahead == 0 and flags == BEGIN | END and not self._waiting and self._parts is None:
-            self._next = self._last[link] = expected + 1
+            self._last[link] = expected
+            self._next = expected + 1
             return self._whole(payload[self._header :])
         if self._fresh and link in self._fresh:
             self._fresh.discard(link)
