@@ -37,8 +37,8 @@ _CORRECTIONS: Final = _table({ESC_END: ESC_END ^ END, ESC_ESC: ESC_ESC ^ ESC, ES
 _MASK: Final = _table({ESC: 0xFF}, 0)
 
 
-def is_dense(payload: bytes) -> bool:
-    """Whether so much is to be escaped that the cost by content is higher than the constant one.
+def is_dense(payload: bytes, escaped: bytes = _ESCAPED_BYTES) -> bool:
+    """Whether so many of the bytes `escaped` are there that the cost by content is higher than the constant one.
 
     Too dear to ask for each packet. So callers ask only when the last byte is one to be escaped: likely in a dense
     payload, and once in 128 times in a random one.
@@ -47,7 +47,7 @@ def is_dense(payload: bytes) -> bool:
     if size < 96:
         return False
     sample = payload[:: size // 48]
-    return len(sample.translate(None, _ESCAPED_BYTES)) * 4 < len(sample) * 3
+    return len(sample.translate(None, escaped)) * 4 < len(sample) * 3
 
 
 def escape(payload: bytes) -> bytes:
