@@ -15,7 +15,7 @@ import attrs
 from eqlbond.codec.accm import DEFAULT_ACCM, ESCAPE, FLAG, accm_tables, unescape
 from eqlbond.codec.fcs import FCS16_SIZE, FCS32_SIZE, fcs16_good, fcs16_trailer, fcs32_good, fcs32_trailer
 from eqlbond.codec.ip import is_ip_packet
-from eqlbond.codec.slip import receive_limit
+from eqlbond.codec.limits import check_max_frame, receive_limit
 from eqlbond.codec.stuffing import END, ESC, Splitter
 from eqlbond.codec.stuffing import unescape as slip_unescape
 from eqlbond.exceptions import ConfigurationError
@@ -330,8 +330,7 @@ class Hdlc:
     leading_flag: bool = attrs.field(default=True, kw_only=True)
 
     def __attrs_post_init__(self) -> None:
-        if self.max_frame is not None and self.max_frame < 1:
-            raise ConfigurationError("max_frame", f"{self.max_frame} bytes hold no packet: at least 1, or None")
+        check_max_frame(self.max_frame)
 
     def framer(self, mtu: int) -> HdlcFramer:
         """A framer for one connection that carries packets of up to `mtu` bytes.
