@@ -20,7 +20,7 @@ from collections.abc import Callable, Hashable, Iterable, Iterator
 from typing import Any
 
 from eqlbond.core.link import PlainLink
-from eqlbond.core.member import Member
+from eqlbond.core.member import RETRY, Member
 from eqlbond.core.timers import Deadlines
 from eqlbond.events import (
     BondDown,
@@ -267,7 +267,7 @@ class Bundle:
         try:
             placement = self._place(packet, lines, now)
             if placement is None:
-                if self._ready or self._deadlines.next() is not None or self._unpaced_busy():
+                if self._will_offer_again(now):
                     return False
                 raise SchedulerError("the scheduler waits while every line is idle: nothing would wake it")
             member = self._by_line[placement.line]
@@ -300,8 +300,32 @@ class Bundle:
                 member.plan(packet, now, 0.0)
             self._ready[member] = None
 
-    def _unpaced_busy(self) -> bool:
-        return any(member.unsent or member.wants_to_send() for member in self.members if member.line.up)
+    def _will_offer_again(self, now: float) -> bool:
+        """See to it that something wakes the bond while packets wait; False when every line is idle."""
+        if self._ready or self._deadlines.next() is not None:
+            return True
+        for line in self._up:
+            member = self._by_line[line]
+            if member.wants_to_send():
+                return True
+            if self._offer_again(member, now):
+                return True
+        return False
+
+    def _offer_again(self, member: Member, now: float, *, soon: bool = False) -> bool:
+        """Nothing is planned for the member, but packets wait: serve it again once its port has moved.
+
+        False: it is idle, so that nothing will move.
+        """
+        if member.line.free > now:
+            self._deadlines.set(member, member.line.free)
+        elif not member.unsent:
+            return False
+        elif soon:
+            self._ready[member] = None
+        else:
+            self._deadlines.set(member, now + RETRY)
+        return True
 
     def _check(self, placement: Placement, lines: tuple[Line, ...], now: float) -> None:
         chosen = (placement.line, *placement.copies)
@@ -461,6 +485,8 @@ class Bundle:
             when = member.send_time(now)
             if when is None:
                 self._deadlines.clear(member)
+                if self._queue or self._urgent:  # packets wait: they may fit now
+                    yield member
             elif when > now + _COALESCE:
                 self._deadlines.set(member, when)
             else:
@@ -476,17 +502,20 @@ class Bundle:
         begun = planned - member.planned_payload
         if begun:
             self.backlog -= begun
-            if member.departed:
-                for packet in member.departed:
-                    self._flow_left(packet)
-                member.departed.clear()
             self._place_waiting(now)
+        if member.departed:
+            for packet in member.departed:
+                self._flow_left(packet)
+            member.departed.clear()
         if member.line.rate is not None and member.learn_rate(now):
             self._events.append(RateChanged(now, member.owner, member.line.rate, measured=True))
             self._line_moved(member, now)
         when = member.send_time(now)
         if when is None:
             self._deadlines.clear(member)
+            if self._queue or self._urgent:
+                self._offer_again(member, now, soon=bool(data))
+                self._place_waiting(now)
         elif member.line.byte_time:
             self._deadlines.set(member, when if data or when > now else member.refused(now))
         elif when > now:
