@@ -456,6 +456,7 @@ class Member:
             self.wire_free = now + unsent * byte_time
             _set_free(line, line.free + late)
             self._shift += late
+            self._sent = deque((left + late, packet) for left, packet in self._sent)
             self._lag += late
             self._stalled(now)
         else:
