@@ -80,6 +80,7 @@ class Member:
         "_held",
         "_lag",
         "_lag_since",
+        "_low",
         "_offset",
         "_partial",
         "_plan",
@@ -190,7 +191,10 @@ class Member:
 
     def _plan_with(self, rate: float | None) -> None:
         _put(self.line, "rate", rate)
-        _put(self.line, "byte_time", self.line.bits_per_byte / rate if rate else 0.0)
+        byte_time = self.line.bits_per_byte / rate if rate else 0.0
+        _put(self.line, "byte_time", byte_time)
+        # Below 500 bit/s two bytes are more than the port may hold; the next one goes as late as it fits.
+        self._low = max(0.0, min(LOW, HIGH - byte_time))
         if self.priority_set is None:
             _put(self.line, "priority", self.configured_rate or 0.0)
 
@@ -313,7 +317,7 @@ class Member:
             return None
         if self.line.byte_time == 0.0:
             return start
-        refill = self.wire_free - LOW
+        refill = self.wire_free - self._low
         if refill < self._poll:
             refill = self._poll
         if start > refill and start > self.wire_free:
@@ -340,7 +344,7 @@ class Member:
                 self.wire_free = now
                 backlog = 0.0
             allowed = int((HIGH - backlog) / byte_time)
-            if allowed < 1 and backlog <= LOW:
+            if allowed < 1 and backlog <= self._low + 1e-9:
                 allowed = 1
             if allowed < room:
                 room = allowed
