@@ -188,7 +188,9 @@ class Bundle:
 
     def set_rate(self, member: Member, rate: float | None, now: float) -> None:
         """Change what the line carries, bit/s. Raises `ConfigurationError`."""
+        before = member.line.byte_time
         member.set_rate(rate)
+        member.retime(before, now)
         self._events.append(RateChanged(now, member.owner, rate))
         self._line_moved(member, now)
 
@@ -203,6 +205,8 @@ class Bundle:
         self._line_moved(member, now)
 
     def _line_moved(self, member: Member, now: float) -> None:
+        if member.link is not None and member.wants_to_send():
+            self._ready[member] = None
         if member.line.up:
             self._lines_are(self._up, now)
             self._place_waiting(now)

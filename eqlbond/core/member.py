@@ -198,6 +198,37 @@ class Member:
         if self.priority_set is None:
             _put(self.line, "priority", self.configured_rate or 0.0)
 
+    def retime(self, before: float, now: float) -> None:
+        """Bring clock and plan to a changed byte time; `before`: what it was, seconds.
+
+        What the port holds takes longer, or shorter, from now on.
+        """
+        line = self.line
+        byte_time = line.byte_time
+        if not byte_time or self.link is None:
+            return
+        if not before:  # there was no clock; what the port holds was part of `planned`
+            self.wire_free = now + self.unsent * byte_time
+            _set_planned(line, line.planned - self.unsent)
+            self.unsent = 0
+        elif self.wire_free > now:
+            scale = byte_time / before
+            self.wire_free = now + (self.wire_free - now) * scale
+            self._sent = deque((now + (left - now) * scale, packet) for left, packet in self._sent)
+        ahead = len(self._rest) - self._offset + sum(entry[1] for entry in self._express)
+        free = max(self.wire_free, now) + ahead * byte_time
+        _set_soonest(line, free)
+        plan, self._plan, self._held = self._plan, deque(), 0
+        for packet, size, not_before, _ in plan:
+            if free < not_before:
+                free = not_before
+                self._held += 1
+            else:
+                not_before = 0.0
+            self._plan.append((packet, size, not_before, free - self._shift))
+            free += size * byte_time
+        _set_free(line, free)
+
     # -- connections
 
     def connect(self, mtu: int, now: float) -> None:
@@ -490,13 +521,16 @@ class Member:
         share = self._lag / (now - since)
         busy = self.wants_to_send()
         self._lag, self._lag_since = 0.0, None
+        before = self.line.byte_time
         if share > 0.1:
             slower = max(rate * max(1.0 - share, 0.25), self.configured_rate * _SLOWEST)
             if slower < rate:
                 self._plan_with(slower)
+                self.retime(before, now)
                 return True
         elif share < 0.02 and busy and rate < self.configured_rate:
             self._plan_with(min(self.configured_rate, rate * 1.1))
+            self.retime(before, now)
             return True
         return False
 
