@@ -125,7 +125,8 @@ class Bundle:
         if member in self.members:
             raise AlreadyEnslaved(f"{member.name} serves this bond already")
         if member.mtu_limit is not None and member.mtu_limit < self.mtu:
-            raise ConfigurationError("mtu", f"{member.name} carries {member.mtu_limit} bytes, the bond's MTU is {self.mtu}")
+            problem = f"{member.name} carries {member.mtu_limit} bytes, the bond's MTU is {self.mtu}"
+            raise ConfigurationError("mtu", problem)
         member.framing.framer(self.mtu)
         self.members.append(member)
         self._events.append(Enslaved(now, member.owner))
@@ -403,7 +404,7 @@ class Bundle:
 
     def _lines_are(self, up: tuple[Line, ...], now: float) -> None:
         """The set of lines, or what one of them carries, has changed."""
-        self._up = tuple(list(up))  # a new object: schedulers may tell by identity that something changed
+        self._up = (*up,)  # a new object: schedulers may tell by identity that something changed
         self._by_line = {member.line: member for member in self.members if member.line.up}
         mtus = [line.mtu for line in up]
         self._smallest_mtu = min(mtus, default=0)

@@ -31,9 +31,9 @@ RETRY = 0.005
 """Seconds until a port that took nothing is asked again, at the earliest."""
 _SLOWEST = 1 / 64
 
-_set_free = Line.free.__set__  # type: ignore[attr-defined]
-_set_soonest = Line.soonest.__set__  # type: ignore[attr-defined]
-_set_planned = Line.planned.__set__  # type: ignore[attr-defined]
+_set_free = Line.free.__set__  # type: ignore[attr-defined,misc]
+_set_soonest = Line.soonest.__set__  # type: ignore[attr-defined,misc]
+_set_planned = Line.planned.__set__  # type: ignore[attr-defined,misc]
 _put = object.__setattr__
 
 

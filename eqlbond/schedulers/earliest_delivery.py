@@ -50,8 +50,8 @@ class EarliestDelivery:
 
     Args:
         hold: ``"never"`` lets packets overtake (plain EDPF); ``"balanced"``, the default, holds where it
-            is cheap; ``"strict"`` never overtakes, at a few percent of throughput with mixed sizes. A number is the price of
-            one late packet in bytes (balanced: 110).
+            is cheap; ``"strict"`` never overtakes, at a few percent of throughput with mixed sizes. A number is the
+            price of one late packet in bytes (balanced: 110).
 
     Raises:
         ConfigurationError: `hold` is none of these.

@@ -130,7 +130,14 @@ class Port:
 class Driver:
     """Serves a bundle's ports as a shell does; `run` moves the clock from deadline to deadline."""
 
-    def __init__(self, *rates: float | None, scheduler: object = None, now: float = 0.0, late: float = 0.0, **options: object) -> None:
+    def __init__(
+        self,
+        *rates: float | None,
+        scheduler: object = None,
+        now: float = 0.0,
+        late: float = 0.0,
+        **options: object,
+    ) -> None:
         self.now = now
         self.late = late  # how late each wake-up is, seconds
         self.bundle = Bundle(EarliestDelivery() if scheduler is None else scheduler, **options)  # type: ignore[arg-type]
@@ -140,7 +147,9 @@ class Driver:
         self.accepted = 0
         self.members = [self.enslave(rate) for rate in rates]
 
-    def enslave(self, rate: float | None, *, wire: float | None = None, tells: bool = True, **options: object) -> Member:
+    def enslave(
+        self, rate: float | None, *, wire: float | None = None, tells: bool = True, **options: object
+    ) -> Member:
         """A member that is connected; its wire has another rate than it says when `wire` is given."""
         member = Member(f"line{len(self.ports)}", Length(), rate=rate, **options)  # type: ignore[arg-type]
         self.bundle.add(member, self.now)
