@@ -116,7 +116,7 @@ class ControlProtocol:
         self._refusals_heard = 0
         self._acks_heard = 0
         self._fatal = False
-        self._terminate_id = -1
+        self._terminate_id = 0
 
     # What a subclass provides.
 
