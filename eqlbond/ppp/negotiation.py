@@ -90,6 +90,8 @@ class ControlProtocol:
         self.state = State.INITIAL
         self.failure: str | None = None
         """Why the protocol ended or cannot open, for people."""
+        self.gave_up = False
+        """Whether the last negotiation ended because answers stayed out."""
         self.discarded: dict[str, int] = {}
         """Packets discarded silently, by reason."""
         self.refused: dict[str, str] = {}
@@ -369,13 +371,14 @@ class ControlProtocol:
         cell = TRANSITIONS.get((event, self.state))
         if cell is None:
             return
-        if event is Event.TIMEOUT_LAST and self.state in NEGOTIATING and not self._passive:
-            times = self._timing.max_configure
-            self._keep(
-                f"{self.name}: the negotiation did not come to an end{self._peer_said}"
-                if self._heard
-                else f"{self.name}: no answer to {times} Configure-Requests"
-            )
+        if event is Event.TIMEOUT_LAST and self.state in NEGOTIATING:
+            self.gave_up = True
+            if not self._passive:
+                self._keep(
+                    f"{self.name}: the negotiation did not come to an end{self._peer_said}"
+                    if self._heard
+                    else f"{self.name}: no answer to {self._timing.max_configure} Configure-Requests"
+                )
         leaves_rest = self.state not in NEGOTIATING and event not in (Event.REQUEST_GOOD, Event.REQUEST_BAD)
         if leaves_rest and Action.SEND_REQUEST in cell.actions:
             self._renew()
@@ -447,7 +450,7 @@ class ControlProtocol:
         self._answered = False
         self._request_id = -1
         self._naks_sent = self._refusals_sent = self._refusals_heard = self._acks_heard = 0
-        self._heard = False
+        self._heard = self.gave_up = False
         self._peer_said = ""
         self.reset()
 

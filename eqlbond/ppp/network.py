@@ -10,6 +10,7 @@ from ipaddress import IPv4Address, IPv6Address
 import attrs
 
 from eqlbond.packet import IPV4, IPV6, Packet
+from eqlbond.ppp.automaton import State
 from eqlbond.ppp.config import Ppp
 from eqlbond.ppp.ipcp import IPCP_PROTOCOL, NOBODY, Ipcp
 from eqlbond.ppp.ipv6cp import IPV6CP_PROTOCOL, Ipv6cp
@@ -17,6 +18,10 @@ from eqlbond.ppp.negotiation import RandomSource, Signal
 from eqlbond.ppp.phases import LinkEvent, NetworkDown, NetworkUp, OptionRefused
 
 _EVENTS = 256
+_RETRY = 10
+"""Restart times after which an NCP that got no answers tries again, where another one holds the link open.
+
+The peer may have opened it on answers of ours that arrived late, and would wait for ever."""
 
 
 @attrs.frozen
@@ -57,6 +62,8 @@ class Network:
         self._open: set[int] = set()
         self._refused: set[tuple[str, str]] = set()
         self._ended: set[int] = set()
+        self._retries: dict[int, float] = {}
+        self._pause = _RETRY * config.restart
 
     @property
     def protocols(self) -> frozenset[int]:
@@ -96,7 +103,7 @@ class Network:
     @property
     def next_deadline(self) -> float | None:
         """When `tick` is due, or None."""
-        times = [p.next_deadline for p in self._protocols.values()]
+        times = [*(p.next_deadline for p in self._protocols.values()), *self._retries.values()]
         return min((t for t in times if t is not None), default=None)
 
     def take_output(self) -> list[Packet]:
@@ -112,6 +119,7 @@ class Network:
     def up(self, now: float, mtu: int = 1500) -> None:
         """The link or bundle below can carry packets of up to `mtu` bytes."""
         self._ended.clear()
+        self._retries.clear()
         for ncp in self._protocols.values():
             ncp.peer_mru = mtu
             ncp.failure = None
@@ -121,6 +129,7 @@ class Network:
 
     def down(self, now: float) -> None:
         """The link or bundle below carries packets no more."""
+        self._retries.clear()
         for ncp in self._protocols.values():
             ncp.down(now)
         self._run(now)
@@ -147,8 +156,13 @@ class Network:
 
     def tick(self, now: float) -> None:
         """Do what is due at `now`."""
-        for ncp in self._protocols.values():
+        for number, ncp in self._protocols.items():
             ncp.tick(now)
+            if number in self._retries and now >= self._retries[number]:
+                del self._retries[number]
+                if ncp.state is State.STOPPED:
+                    ncp.down(now)
+                    ncp.up(now)
         self._run(now)
 
     def _run(self, now: float) -> None:
@@ -158,12 +172,16 @@ class Network:
                     self._output.append(Packet(step, number))
                 elif step is Signal.UP:
                     self._open.add(self._data[number])
+                    self._ended.discard(number)
+                    ncp.failure = None
                     self._tell(NetworkUp(now, self._data[number]))
                 elif step is Signal.DOWN:
                     self._open.discard(self._data[number])
                     self._tell(NetworkDown(now, self._data[number], ncp.failure))
                 elif step is Signal.FINISHED:
                     self._ended.add(number)
+                    if ncp.gave_up:
+                        self._retries[number] = now + self._pause
                     self._tell(NetworkDown(now, self._data[number], ncp.failure))
             for option, why in ncp.refused.items():
                 if (ncp.name, option) not in self._refused:

@@ -19,21 +19,24 @@ IPCP = 0x8021
 
 
 
-def fcs(data: bytes, bits: int) -> bytes:
-    """The frame check, bit by bit as RFC 1662 appendix C has it (independent of the library's)."""
-    if bits == 16:
-        crc = 0xFFFF
-        for octet in data:
-            crc ^= octet
-            for _ in range(8):
-                crc = crc >> 1 ^ (0x8408 if crc & 1 else 0)
-        return (crc ^ 0xFFFF).to_bytes(2, "little")
-    crc = 0xFFFFFFFF
-    for octet in data:
-        crc ^= octet
+def _table(polynomial: int) -> list[int]:
+    rows = []
+    for value in range(256):
         for _ in range(8):
-            crc = crc >> 1 ^ (0xEDB88320 if crc & 1 else 0)
-    return (crc ^ 0xFFFFFFFF).to_bytes(4, "little")
+            value = value >> 1 ^ (polynomial if value & 1 else 0)
+        rows.append(value)
+    return rows
+
+
+_TABLES = {16: _table(0x8408), 32: _table(0xEDB88320)}
+
+
+def fcs(data: bytes, bits: int) -> bytes:
+    """The frame check octet by octet, as RFC 1662 appendix C has it (independent of the library's)."""
+    table, crc = _TABLES[bits], (1 << bits) - 1
+    for octet in data:
+        crc = crc >> 8 ^ table[(crc ^ octet) & 0xFF]
+    return (crc ^ (1 << bits) - 1).to_bytes(bits // 8, "little")
 
 
 class PlainFramer:
@@ -152,9 +155,12 @@ class Endpoint:
             if self.link.phase is Phase.NETWORK:
                 self.out.append(self.link.encode(packet))
         self.events += self.network.take_events()
+        if self.network.failure is not None and self.link.phase is Phase.NETWORK:
+            self.link.terminate(now, self.network.failure)
+            self.settle(now)
 
     def send(self, payload: bytes) -> None:
-        packet = Packet(payload, 0x21)
+        packet = Packet(payload, 0x21 if self.network.permits(0x21) else 0x57)
         assert self.network.permits(packet.protocol)
         self.out.append(self.link.encode(packet))
 
