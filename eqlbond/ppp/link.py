@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Protocol
 
 from eqlbond.codec import control
+from eqlbond.codec.hdlc import HdlcFramer
 from eqlbond.codec.options import CHAP_PROTOCOL, PAP_PROTOCOL
 from eqlbond.packet import IPV4, IPV6, Packet
 from eqlbond.ppp.automaton import State
@@ -16,7 +17,7 @@ from eqlbond.ppp.chap import Chap, ChapAuthenticator, ChapPeer
 from eqlbond.ppp.config import Ppp
 from eqlbond.ppp.ipcp import IPCP_PROTOCOL
 from eqlbond.ppp.ipv6cp import IPV6CP_PROTOCOL
-from eqlbond.ppp.lcp import DEFAULT_ACCM, LCP_PROTOCOL, Lcp
+from eqlbond.ppp.lcp import DEFAULT_ACCM, DEFAULT_MRU, LCP_PROTOCOL, Lcp
 from eqlbond.ppp.negotiation import RandomSource, Signal
 from eqlbond.ppp.pap import Pap, PapAuthenticator, PapPeer
 from eqlbond.ppp.phases import (
@@ -44,6 +45,11 @@ class LinkFramer(Protocol):
     @property
     def dropped(self) -> Mapping[str, int]:
         """Frames dropped, by reason."""
+        ...
+
+    @property
+    def remedies(self) -> Mapping[str, str]:
+        """What a person can do about some of the reasons."""
         ...
 
     def encode(self, packet: Packet) -> bytes:
@@ -92,7 +98,7 @@ class PppLink:
     (for a `Network`) and Multilink fragments. When the phase is DEAD the link is of no more use.
     """
 
-    def __init__(self, config: Ppp, random: RandomSource, framer: LinkFramer) -> None:
+    def __init__(self, config: Ppp, random: RandomSource, framer: LinkFramer | None = None) -> None:
         self.config = config
         self.phase = Phase.DEAD
         self.events: list[LinkEvent] = []
@@ -101,7 +107,8 @@ class PppLink:
         """Good frames that were discarded, by reason."""
         self.lcp = Lcp(config, random)
         self._random = random
-        self._framer = framer
+        # Whatever MRU is agreed, 1500 bytes must be taken (RFC 1661 section 6.1).
+        self._framer = HdlcFramer(max(DEFAULT_MRU, config.mru)) if framer is None else framer
         self._output: list[bytes] = []
         self._failure: str | None = None
         self._authentications: list[_Authentication] = []
@@ -170,6 +177,11 @@ class PppLink:
     def dropped(self) -> Mapping[str, int]:
         """Bad frames, by reason."""
         return self._framer.dropped
+
+    @property
+    def remedies(self) -> Mapping[str, str]:
+        """What a person can do about some of the reasons in `dropped`."""
+        return self._framer.remedies
 
     @property
     def next_deadline(self) -> float | None:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from eqlbond.codec.control import ControlPacket, parse_control
 from eqlbond.packet import Packet
 from eqlbond.ppp.config import Ppp
-from eqlbond.ppp.link import PppLink
+from eqlbond.ppp.link import LinkFramer, PppLink
 from eqlbond.ppp.network import Network
 from eqlbond.ppp.phases import LinkEvent, Phase, PhaseChanged, ProtocolRejected
 
@@ -44,6 +44,7 @@ class PlainFramer:
 
     def __init__(self) -> None:
         self.dropped: dict[str, int] = {}
+        self.remedies: dict[str, str] = {}
         self.set_transmit(accm=0xFFFFFFFF, pfc=False, acfc=False, fcs=16)
         self.set_receive(accm=0xFFFFFFFF, fcs=16)
         self._frame = bytearray()
@@ -110,10 +111,10 @@ class PlainFramer:
 class Endpoint:
     """A link with a network of its own: a plain PPP line's end, as an application has it."""
 
-    def __init__(self, config: Ppp, seed: int = 1, framer: object = None) -> None:
+    def __init__(self, config: Ppp, seed: int = 1, framer: LinkFramer | None = None) -> None:
         source = random.Random(seed)
         self.config = config
-        self.link = PppLink(config, source, framer or PlainFramer())
+        self.link = PppLink(config, source, framer)
         self.network = Network(config, source)
         self.delivered: list[Packet] = []
         self.events: list[LinkEvent] = []

@@ -19,7 +19,7 @@ from eqlbond.ppp.config import IpOptions, Ipv6Options, Ppp
 from eqlbond.ppp.link import PppLink
 from eqlbond.ppp.pap import Pap, PapAuthenticator
 from eqlbond.ppp.phases import NetworkUp, Phase
-from tests.ppp.harness import BadLine, Endpoint, Pair
+from tests.ppp.harness import BadLine, Endpoint, Pair, PlainFramer
 
 TRANSCRIPTS = int(os.environ.get("EQLBOND_TRANSCRIPTS", "250"))
 BATCHES = 10
@@ -67,7 +67,7 @@ def make_pair(seed: int) -> tuple[Pair, list[bool], float]:
             wrong = source.random() < 0.25
             can_prove[demanding] = not wrong
             given_secret = b"guess" if wrong else b"secret"
-            kind = Pap if "pap" in method and source.random() < 0.5 or method == "pap" else Chap
+            kind = Pap if ("pap" in method and source.random() < 0.5) or method == "pap" else Chap
             sides[demanding] |= {"require": method, "secrets": {f"user{proving}": b"secret"}}
             sides[proving]["auth"] = kind(f"user{proving}", given_secret)
             if source.random() < 0.3:
@@ -75,7 +75,11 @@ def make_pair(seed: int) -> tuple[Pair, list[bool], float]:
     if source.random() < 0.5:
         sides[0]["ip"] = IpOptions(local="0.0.0.0", ask_dns=source.random() < 0.5)
         sides[1]["ip"] = IpOptions(local="10.0.0.1", peer="10.0.0.2", dns=["10.0.0.1"])
-    ends = [Endpoint(Ppp(**side), seed=source.getrandbits(32)) for side in sides]  # type: ignore[arg-type]
+    ends = [
+        # Now and then one side frames by other code.
+        Endpoint(Ppp(**side), source.getrandbits(32), PlainFramer() if source.random() < 0.2 else None)  # type: ignore[arg-type]
+        for side in sides
+    ]
     good_after = source.choice([0.0, 5.0, 20.0, 60.0])
     badness = source.choice([0.1, 0.3, 0.5])
     lines = [BadLine(random.Random(source.getrandbits(32)), good_after, badness) for _ in ends]
