@@ -374,11 +374,7 @@ class ControlProtocol:
         if event is Event.TIMEOUT_LAST and self.state in NEGOTIATING:
             self.gave_up = True
             if not self._passive:
-                self._keep(
-                    f"{self.name}: the negotiation did not come to an end{self._peer_said}"
-                    if self._heard
-                    else f"{self.name}: no answer to {self._timing.max_configure} Configure-Requests"
-                )
+                self._keep(self._why_no_end())
         leaves_rest = self.state not in NEGOTIATING and event not in (Event.REQUEST_GOOD, Event.REQUEST_BAD)
         if leaves_rest and Action.SEND_REQUEST in cell.actions:
             self._renew()
@@ -477,6 +473,12 @@ class ControlProtocol:
     def option_name(self, type_: int) -> str:
         """What people call an option of this protocol."""
         return f"option {type_}"
+
+    def _why_no_end(self) -> str:
+        if not self._heard:
+            return f"{self.name}: no answer to {self._timing.max_configure} Configure-Requests"
+        refused = f"; refused here: {self._refused_text()}" if self.refused else ""
+        return f"{self.name}: the negotiation did not come to an end{self._peer_said}{refused}"
 
     def _refused_text(self) -> str:
         return "; ".join(f"{name} ({why})" for name, why in self.refused.items()) or "none was named"
