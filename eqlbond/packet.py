@@ -35,5 +35,8 @@ class Packet:
     """The place in the bond's order of arrival; set by the bond."""
     entered: float = 0.0
     """When the bond took the packet, in seconds of the caller's clock; set by the bond."""
+    express: bool = attrs.field(default=False, init=False)
+    """Whether it passes what is planned: it is urgent, or its flow has nothing else waiting; set by the bond."""
+    copies: int = attrs.field(default=1, init=False, repr=False)
     sized_for: Any = attrs.field(default=None, init=False, repr=False)
     sized: int = attrs.field(default=0, init=False, repr=False)

@@ -35,9 +35,11 @@ class Line:
         "planned",
         "priority",
         "rate",
+        "soonest",
         "up",
     )
 
+    _size: Callable[[Packet], int]
     name: str
     """The line's name, for people."""
     rate: float | None
@@ -56,8 +58,10 @@ class Line:
     """Whether the line can carry packets now. `place` is given lines that are up."""
     free: float
     """When all that is planned and committed will have left; in the past when the line idles."""
+    soonest: float
+    """When a packet that passes everything planned could start: behind what the port already has."""
     planned: int
-    """Bytes planned or committed and not yet on the wire, as far as is known."""
+    """Bytes planned and not yet handed to the port; without a rate, with what the port has not taken."""
     framing: object
     """Lines whose `framing` is the same object frame a packet to the same `wire_size`."""
 
@@ -73,6 +77,7 @@ class Line:
         put(self, "mtu", 0)
         put(self, "up", False)
         put(self, "free", 0.0)
+        put(self, "soonest", 0.0)
         put(self, "planned", 0)
         put(self, "framing", self)
 
@@ -90,7 +95,7 @@ class Line:
         """Bytes that the packet takes on this line, framing and escapes included."""
         if packet.sized_for is self.framing:
             return packet.sized
-        size: int = self._size(packet)  # type: ignore[attr-defined]
+        size = self._size(packet)
         packet.sized_for = self.framing
         packet.sized = size
         return size
@@ -122,7 +127,8 @@ class Scheduler(Protocol):
     Only `place` is required. The bond also calls these where they exist:
 
     ``split(packet, lines, now) -> list[tuple[Line, int]] | None``
-        For Multilink: how many bytes of the packet each line takes, in order; None, or a single pair, leaves the packet whole.
+        For Multilink: how many bytes of the packet each line takes, in order; None, or a single pair, leaves
+        the packet whole.
     ``lines_changed(lines, now) -> bool | None``
         A line came, went, or changed its rate or latency. True asks for all that is planned and not
         committed to be placed again, oldest first.

@@ -1,0 +1,567 @@
+"""The engine of a bond: queue, scheduler, members, delivery. Sans-IO.
+
+The driver (the asyncio shell, the simulator) calls in with `now`, then serves the ports:
+
+1. any input: `send`, `receive`, `connected`, `disconnected`, `tick` at `next_deadline()`;
+2. ``for member in bundle.ready(now)``: give the port ``bundle.data_to_send(member, now, room, unsent)``;
+3. arm one timer for `next_deadline()`;
+4. take `take_events()`.
+
+A packet is planned onto a line as it enters, by the scheduler; what is planned and has not begun to go to a port is
+planned again when a line dies, comes, slows or is emancipated.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections import deque
+from collections.abc import Callable, Hashable, Iterable, Iterator
+from typing import Any
+
+from eqlbond.core.link import PlainLink
+from eqlbond.core.member import Member
+from eqlbond.core.timers import Deadlines
+from eqlbond.events import (
+    BondDown,
+    BondUp,
+    Emancipated,
+    Enslaved,
+    Event,
+    LineTrouble,
+    RateChanged,
+    SchedulerFailed,
+    SlaveDown,
+    SlaveUp,
+)
+from eqlbond.exceptions import AlreadyEnslaved, ConfigurationError, NotEnslaved, PacketTooBig, SchedulerError
+from eqlbond.packet import Packet
+from eqlbond.schedulers.base import Line, Placement, Scheduler
+from eqlbond.stats import BondStats
+
+_MOST_EVENTS = 10000
+_LONGEST_HOLD = 60.0
+_COALESCE = 0.005  # ports that are due within this many seconds are served in one wake-up
+_RETRY = 0.005  # a port that took nothing is asked again after so many seconds at the earliest
+
+
+def check_mtu(mtu: int) -> int:
+    """A usable MTU. Raises `ConfigurationError`."""
+    if isinstance(mtu, bool) or not isinstance(mtu, int) or not 1 <= mtu <= 65535:
+        raise ConfigurationError("mtu", f"bytes from 1 to 65535, not {mtu!r}")
+    return mtu
+
+
+class Bundle:
+    """The bond, without I/O and without a clock.
+
+    Args:
+        scheduler: the policy; the bundle works on a copy of it.
+        mtu: the largest packet, bytes.
+        queue_bytes: payload that may wait, bytes; beyond it the bond is `full`.
+        queue_time: the same in seconds of the bond's rate; raised to what the scheduler needs to keep every
+            line busy. The lower of the two limits holds.
+        flow_of: tells a packet's flow where the sender gave none; None: no flows.
+
+    Raises:
+        ConfigurationError: a value cannot work.
+    """
+
+    def __init__(
+        self,
+        scheduler: Scheduler,
+        *,
+        mtu: int = 1500,
+        queue_bytes: int = 262144,
+        queue_time: float = 0.5,
+        flow_of: Callable[[bytes], Hashable] | None = None,
+    ) -> None:
+        if not isinstance(scheduler, Scheduler):
+            raise ConfigurationError("scheduler", f"an object with place(packet, lines, now), not {scheduler!r}")
+        self.mtu = check_mtu(mtu)
+        if isinstance(queue_bytes, bool) or not isinstance(queue_bytes, int) or queue_bytes < mtu:
+            raise ConfigurationError("queue_bytes", f"bytes from the MTU ({mtu}) on, not {queue_bytes!r}")
+        if isinstance(queue_time, bool) or not isinstance(queue_time, int | float) or not queue_time > 0:
+            raise ConfigurationError("queue_time", f"seconds above 0, not {queue_time!r}")
+        self.scheduler = copy.deepcopy(scheduler)
+        self.queue_bytes = queue_bytes
+        self.queue_time = queue_time
+        self.members: list[Member] = []
+        self.limit = queue_bytes
+        self.backlog = 0  # payload that is queued or planned, bytes
+        self._flow_of = flow_of
+        self._place = self.scheduler.place
+        self._lines_changed = getattr(self.scheduler, "lines_changed", None)
+        self._withdrawn = getattr(self.scheduler, "withdrawn", None)
+        self._up: tuple[Line, ...] = ()  # in the order in which they came up
+        self._smallest_mtu = 0
+        self._largest_mtu = 0
+        self._by_line: dict[Line, Member] = {}
+        self._framings: dict[object, object] = {}
+        self._queue: deque[Packet] = deque()
+        self._urgent: deque[Packet] = deque()
+        self._flows: dict[Hashable, int] = {}
+        self._sequence = 0
+        self._ready: dict[Member, None] = {}
+        self._deadlines: Deadlines[Member] = Deadlines()
+        self._links: Deadlines[Member] = Deadlines()
+        self._events: deque[Event] = deque(maxlen=_MOST_EVENTS)
+        self._scheduler_failures = 0
+        self.packets_accepted = self.payload_accepted = 0
+        self.packets_delivered = self.payload_delivered = 0
+        self.dropped: dict[str, int] = {}
+
+    # -- members
+
+    def add(self, member: Member, now: float) -> None:
+        """Enslave: the member belongs to the bond; it carries packets once it is connected.
+
+        Raises:
+            AlreadyEnslaved: it belongs to the bond already.
+            ConfigurationError: it cannot carry packets of the bond's MTU.
+        """
+        if member in self.members:
+            raise AlreadyEnslaved(f"{member.name} serves this bond already")
+        if member.mtu_limit is not None and member.mtu_limit < self.mtu:
+            raise ConfigurationError(
+                "mtu", f"{member.name} carries {member.mtu_limit} bytes, the bond's MTU is {self.mtu}"
+            )
+        member.framing.framer(self.mtu)
+        self.members.append(member)
+        self._events.append(Enslaved(now, member.owner))
+
+    def remove(self, member: Member, now: float, reason: str = "emancipated") -> None:
+        """Emancipate: what was planned for the member goes by others.
+
+        Raises:
+            NotEnslaved: it does not belong to the bond.
+        """
+        if member not in self.members:
+            raise NotEnslaved(f"{member.name} does not serve this bond")
+        self.disconnected(member, now, reason)
+        self.members.remove(member)
+        self._events.append(Emancipated(now, member.owner))
+
+    def connected(self, member: Member, now: float) -> None:
+        """The member's port is open."""
+        member.connect(self.mtu, now)
+        self._after_link(member, now)
+
+    def disconnected(
+        self, member: Member, now: float, reason: str, error: BaseException | None = None, *, unsent: bool = True
+    ) -> None:
+        """The member's port is closed or useless; its packets go by others.
+
+        With `unsent`, also those whose frames, by the byte clock, cannot have left whole.
+        """
+        if member.link is None:
+            return
+        was_up = member.line.up
+        packets = member.take_back()
+        for packet in packets:
+            self.backlog -= len(packet.payload)
+        begun = member.take_back_unsent(now)
+        if begun and not unsent:
+            member.lost["in the port"] = member.lost.get("in the port", 0) + len(begun)
+            begun = []
+        member.disconnect()
+        self._ready.pop(member, None)
+        self._deadlines.clear(member)
+        self._links.clear(member)
+        reclaimed = self._requeue(packets, member, now, planned=True) + self._requeue(begun, member, now, planned=False)
+        member.reclaimed += reclaimed
+        self._events.append(SlaveDown(now, member.owner, reason, error, reclaimed))
+        if was_up:
+            self._line_left(member, now, reason)
+        self._place_waiting(now)
+
+    def retire(self, member: Member, now: float, reason: str = "emancipated") -> None:
+        """Let a line finish the frame that it is at and take no other; what was planned for it goes by others.
+
+        `remove` it when it `wants_to_send` no more.
+        """
+        if not member.line.up:
+            return
+        packets = member.take_back()
+        for packet in packets:
+            self.backlog -= len(packet.payload)
+        member.retire()
+        member.reclaimed += self._requeue(packets, member, now, planned=True)
+        self._line_left(member, now, reason)
+        self._place_waiting(now)
+
+    def failed(self, member: Member, now: float, reason: str, error: BaseException | None = None) -> None:
+        """The member's port could not be opened."""
+        self._events.append(SlaveDown(now, member.owner, reason, error))
+
+    def _line_left(self, member: Member, now: float, reason: str) -> None:
+        self._lines_are(tuple(line for line in self._up if line is not member.line), now)
+        if not self._up:
+            self._events.append(BondDown(now, f"{member.name}: {reason}"))
+
+    def set_rate(self, member: Member, rate: float | None, now: float) -> None:
+        """Change what the line carries, bit/s. Raises `ConfigurationError`."""
+        member.set_rate(rate)
+        self._events.append(RateChanged(now, member.owner, rate))
+        self._line_moved(member, now)
+
+    def set_priority(self, member: Member, priority: float | None, now: float) -> None:
+        """Change the weight; None: the rate. Raises `ConfigurationError`."""
+        member.set_priority(priority)
+        self._line_moved(member, now)
+
+    def set_latency(self, member: Member, latency: float, now: float) -> None:
+        """Change the latency, seconds. Raises `ConfigurationError`."""
+        member.set_latency(latency)
+        self._line_moved(member, now)
+
+    def _line_moved(self, member: Member, now: float) -> None:
+        if member.line.up:
+            self._lines_are(self._up, now)
+            self._place_waiting(now)
+
+    # -- sending
+
+    @property
+    def full(self) -> bool:
+        """Whether a sender should wait."""
+        return self.backlog >= self.limit
+
+    @property
+    def up(self) -> bool:
+        """Whether any line is up."""
+        return bool(self._up)
+
+    @property
+    def queued_packets(self) -> int:
+        """Packets that wait for a place on a line."""
+        return len(self._queue) + len(self._urgent)
+
+    def send(self, packet: Packet, now: float) -> None:
+        """Take a packet. The caller has seen that the bond is not `full`, or does not care.
+
+        Raises:
+            PacketTooBig: it exceeds the MTU.
+        """
+        size = len(packet.payload)
+        if size > self.mtu:
+            self.dropped["too big"] = self.dropped.get("too big", 0) + 1
+            raise PacketTooBig(size, self.mtu)
+        packet.sequence = self._sequence
+        packet.entered = now
+        self._sequence += 1
+        self.packets_accepted += 1
+        self.payload_accepted += size
+        self.backlog += size
+        flow = packet.flow
+        if flow is None and self._flow_of is not None:
+            flow = packet.flow = self._flow_of(packet.payload)
+        if flow is not None:
+            waiting = self._flows.get(flow, 0)
+            self._flows[flow] = waiting + 1
+            packet.express = packet.priority > 0 or waiting == 0
+        elif packet.priority > 0:
+            packet.express = True
+        if packet.express:
+            self._urgent.append(packet)
+            self._place_waiting(now)
+        elif self._queue or not self._up or not self._try_place(packet, now):
+            self._queue.append(packet)
+
+    def _try_place(self, packet: Packet, now: float) -> bool:
+        lines = self._up
+        if len(packet.payload) > self._smallest_mtu:
+            if len(packet.payload) > self._largest_mtu:
+                self._drop(packet, "too big for any line that is up")
+                return True
+            lines = tuple(line for line in lines if line.mtu >= len(packet.payload))
+        try:
+            placement = self._place(packet, lines, now)
+            if placement is None:
+                if self._ready or self._deadlines.next() is not None or self._unpaced_busy():
+                    return False
+                raise SchedulerError("the scheduler waits while every line is idle: nothing would wake it")
+            member = self._by_line[placement.line]
+            if placement.copies or placement.not_before or lines is not self._up:
+                self._check(placement, lines, now)
+        except Exception as error:
+            # The scheduler is somebody's code; the bond goes on by the simplest rule.
+            self._scheduler_failed(error, now)
+            placement = Placement(min(lines, key=lambda line: line.eta(line.wire_size(packet), now)))
+            member = self._by_line[placement.line]
+        if packet.express:
+            member.plan_express(packet, now)
+        else:
+            member.plan(packet, now, placement.not_before)
+        self._ready[member] = None
+        for line in placement.copies:
+            member = self._by_line[line]
+            packet.copies += 1
+            self.backlog += len(packet.payload)
+            member.plan(packet, now, 0.0)
+            self._ready[member] = None
+        return True
+
+    def _unpaced_busy(self) -> bool:
+        return any(member.unsent or member.wants_to_send() for member in self.members if member.line.up)
+
+    def _check(self, placement: Placement, lines: tuple[Line, ...], now: float) -> None:
+        chosen = (placement.line, *placement.copies)
+        for line in chosen:
+            if line not in lines:
+                raise SchedulerError(f"the scheduler chose {line!r}, which was not offered")
+        if len(set(chosen)) != len(chosen):
+            raise SchedulerError("the scheduler chose one line twice")
+        if not placement.not_before < max(now, placement.line.free) + _LONGEST_HOLD:
+            raise SchedulerError(f"the scheduler holds a packet until {placement.not_before}, now is {now}")
+
+    def _scheduler_failed(self, error: Exception, now: float) -> None:
+        if not isinstance(error, SchedulerError):
+            if isinstance(error, KeyError | AttributeError | TypeError):
+                message = f"the scheduler raised, or answered with no placement on an offered line: {error!r}"
+            else:
+                message = f"the scheduler raised {error!r}"
+            wrapped = SchedulerError(message)
+            wrapped.__cause__ = error
+            error = wrapped
+        self._scheduler_failures += 1
+        # One event for each power of two, so that a scheduler that always fails does not flood.
+        if self._scheduler_failures & (self._scheduler_failures - 1) == 0:
+            self._events.append(SchedulerFailed(now, error))
+
+    def _place_waiting(self, now: float) -> None:
+        for queue in (self._urgent, self._queue):
+            while queue and self._up and self._try_place(queue[0], now):
+                queue.popleft()
+
+    def _requeue(self, packets: Iterable[Packet], member: Member, now: float, *, planned: bool) -> int:
+        """Put packets that a line gives back at the head of the queue, oldest first."""
+        back = []
+        for packet in packets:
+            if packet.copies > 1:
+                packet.copies -= 1
+                continue
+            if self._withdrawn is not None:
+                self._guard(self._withdrawn, packet, member.line, now)
+            self.backlog += len(packet.payload)
+            if packet.flow is not None and not planned:
+                self._flows[packet.flow] = self._flows.get(packet.flow, 0) + 1
+            back.append(packet)
+        urgent = [packet for packet in back if packet.express]
+        plain = [packet for packet in back if not packet.express]
+        for queue, some in ((self._urgent, urgent), (self._queue, plain)):
+            if some:
+                merged = sorted([*some, *queue], key=lambda packet: packet.sequence)
+                queue.clear()
+                queue.extend(merged)
+        return len(back)
+
+    def _drop(self, packet: Packet, reason: str) -> None:
+        self.dropped[reason] = self.dropped.get(reason, 0) + 1
+        self.backlog -= len(packet.payload)
+        self._flow_left(packet)
+
+    def drop_all(self, reason: str) -> None:
+        """Drop and count everything that is queued or planned."""
+        packets = [*self._urgent, *self._queue]
+        self._urgent.clear()
+        self._queue.clear()
+        for member in self.members:
+            packets += member.take_back()
+        for packet in packets:
+            self._drop(packet, reason)
+
+    def count_undelivered(self, packet: Packet, reason: str) -> None:
+        """A received packet that the application did not take."""
+        self.packets_delivered -= 1
+        self.payload_delivered -= len(packet.payload)
+        self.dropped[reason] = self.dropped.get(reason, 0) + 1
+
+    def _flow_left(self, packet: Packet) -> None:
+        flow = packet.flow
+        if flow is not None:
+            waiting = self._flows.get(flow, 0) - 1
+            if waiting > 0:
+                self._flows[flow] = waiting
+            else:
+                self._flows.pop(flow, None)
+
+    # -- lines
+
+    def _lines_are(self, up: tuple[Line, ...], now: float) -> None:
+        """The set of lines, or what one of them carries, has changed."""
+        self._up = (*up,)  # a new object: schedulers may tell by identity that something changed
+        self._by_line = {member.line: member for member in self.members if member.line.up}
+        mtus = [line.mtu for line in up]
+        self._smallest_mtu = min(mtus, default=0)
+        self._largest_mtu = max(mtus, default=0)
+        self._set_limit()
+        if self._lines_changed is not None and self._guard(self._lines_changed, self._up, now):
+            for member in self.members:
+                if member.line.up:
+                    packets = member.take_back(also_express=False)
+                    for packet in packets:
+                        self.backlog -= len(packet.payload)
+                    self._requeue(packets, member, now, planned=True)
+
+    def _set_limit(self) -> None:
+        rates = [line.rate / line.bits_per_byte for line in self._up if line.rate is not None]
+        self.limit = self.queue_bytes
+        if rates and len(rates) == len(self._up):
+            seconds = self.queue_time
+            window = getattr(self.scheduler, "window", None)
+            if window is not None:
+                needed = self._guard(window, self._up, self.mtu + self.mtu // 8)
+                seconds = max(seconds, (needed or 0.0) + 0.1)
+            self.limit = max(2 * self.mtu, min(self.queue_bytes, int(seconds * sum(rates))))
+
+    def _guard(self, hook: Callable[..., Any], *arguments: Any) -> Any:
+        try:
+            return hook(*arguments)
+        except Exception as error:
+            now = next((a for a in reversed(arguments) if isinstance(a, float)), 0.0)
+            self._scheduler_failed(error, now)
+            return None
+
+    def _after_link(self, member: Member, now: float) -> None:
+        """The member's connection has moved: it came up, went down, failed, or has control frames to send."""
+        link = member.link
+        if link is None:
+            return
+        member.control.extend(link.take_output())
+        if link.failure is not None:
+            self.disconnected(member, now, link.failure)
+            return
+        deadline = link.next_deadline()
+        if deadline is None:
+            self._links.clear(member)
+        else:
+            self._links.set(member, deadline)
+        if link.up != member.line.up and not member.retired:
+            if link.up:
+                first = not self._up
+                mtu = min(link.mtu, self.mtu if member.mtu_limit is None else member.mtu_limit)
+                member.go_up(mtu, self._framing_of(member))
+                self._events.append(SlaveUp(now, member.owner))
+                self._lines_are((*self._up, member.line), now)
+                if first:
+                    self._events.append(BondUp(now))
+                self._place_waiting(now)
+            else:
+                self.disconnected(member, now, "the peer closed the connection")
+                return
+        if member.wants_to_send():
+            self._ready[member] = None
+
+    def _framing_of(self, member: Member) -> object:
+        framing = getattr(member.link, "size_key", member.framing)
+        try:
+            return self._framings.setdefault(framing, framing)
+        except TypeError:  # not hashable: a size of its own
+            return member
+
+    # -- ports
+
+    def ready(self, now: float) -> Iterator[Member]:
+        """The members whose port is to be served now. Serve each with `data_to_send` as it comes."""
+        waiting = self._ready
+        while waiting:
+            member = next(iter(waiting))
+            del waiting[member]
+            when = member.send_time(now)
+            if when is None:
+                self._deadlines.clear(member)
+            elif when > now + _COALESCE:
+                self._deadlines.set(member, when)
+            else:
+                yield member
+
+    def data_to_send(self, member: Member, now: float, room: int, unsent: int | None = None) -> bytes:
+        """The bytes to write to the member's port now; never more than `room`.
+
+        `unsent` is what the port still holds of earlier bytes, where it tells.
+        """
+        planned = member.planned_payload
+        data = member.data_to_send(now, room, unsent)
+        begun = planned - member.planned_payload
+        if begun:
+            self.backlog -= begun
+            if member.departed:
+                for packet in member.departed:
+                    self._flow_left(packet)
+                member.departed.clear()
+            self._place_waiting(now)
+        if member.line.rate is not None and member.learn_rate(now):
+            self._events.append(RateChanged(now, member.owner, member.line.rate, measured=True))
+            self._line_moved(member, now)
+        when = member.send_time(now)
+        if when is None:
+            self._deadlines.clear(member)
+        elif member.line.byte_time:
+            self._deadlines.set(member, when if data else max(when, now + _RETRY))
+        elif when > now:
+            self._deadlines.set(member, when)
+        return data
+
+    def has_room(self, member: Member) -> None:
+        """A port without a byte clock takes bytes again."""
+        if member.wants_to_send():
+            self._ready[member] = None
+
+    # -- receiving
+
+    def receive(self, member: Member, data: bytes, now: float) -> list[Packet]:
+        """Take what the member's port has read; return the packets for the application, in order of arrival."""
+        packets = member.receive(data, now)
+        link = member.link
+        if link is not None:
+            if not isinstance(link, PlainLink):
+                self._after_link(member, now)
+            for reason, remedy in member.new_troubles():
+                self._events.append(LineTrouble(now, member.owner, reason, remedy))
+        if packets:
+            self.packets_delivered += len(packets)
+            self.payload_delivered += sum([len(packet.payload) for packet in packets])
+        return packets
+
+    # -- time and what happened
+
+    def next_deadline(self) -> float | None:
+        """When `tick` wants to be called, absolute; None: not before something else happens."""
+        ports, links = self._deadlines.next(), self._links.next()
+        if ports is None or (links is not None and links < ports):
+            return links
+        return ports
+
+    def tick(self, now: float) -> None:
+        """Deadlines have come."""
+        for member in self._links.pop_due(now):
+            if member.link is not None:
+                member.link.tick(now)
+                self._after_link(member, now)
+        # Ports that are due a little later are served in the same wake-up.
+        for member in self._deadlines.pop_due(now + _COALESCE):
+            self._ready[member] = None
+
+    @property
+    def has_news(self) -> bool:
+        """Whether there are events to take or ports to serve."""
+        return bool(self._ready or self._events)
+
+    def take_events(self) -> list[Event]:
+        """What has happened since the last call."""
+        events = list(self._events)
+        self._events.clear()
+        return events
+
+    def stats(self, now: float) -> BondStats:
+        """A snapshot."""
+        return BondStats(
+            lines=tuple(member.stats(now) for member in self.members),
+            packets_accepted=self.packets_accepted,
+            payload_accepted=self.payload_accepted,
+            packets_delivered=self.packets_delivered,
+            payload_delivered=self.payload_delivered,
+            queued_packets=self.queued_packets,
+            queued_bytes=self.backlog,
+            dropped=dict(self.dropped),
+        )

@@ -1,0 +1,539 @@
+"""One line of a bond, for as long as it is enslaved: identity, clock, plan, statistics.
+
+A connection (`Link`) comes and goes inside it.
+
+The byte clock: `wire_free` is when the bytes handed to the port so far will have left it, at the line's rate. The
+port is never given more than `HIGH` seconds of bytes, and gets more when `LOW` seconds are left, so a
+frame goes in pieces, and what has not begun can still be planned again. Where the port tells how much it
+still holds, that corrects the clock.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any
+
+from eqlbond.codec.base import Framing
+from eqlbond.core.link import Link, make_link
+from eqlbond.exceptions import ConfigurationError
+from eqlbond.packet import Packet
+from eqlbond.schedulers.base import Line
+from eqlbond.stats import LineStats
+
+LOW = 0.020
+HIGH = 0.040
+"""Seconds of bytes that the port holds: between these (a single byte may be longer)."""
+
+# Sparse flows may not keep bulk from a line for ever: after so many of their bytes one planned frame goes.
+_EXPRESS_QUANTUM = 3000
+_RATE_WINDOW = 1.0
+_SLOWEST = 1 / 64
+
+_set_free = Line.free.__set__  # type: ignore[attr-defined, misc]
+_set_soonest = Line.soonest.__set__  # type: ignore[attr-defined, misc]
+_set_planned = Line.planned.__set__  # type: ignore[attr-defined, misc]
+_put = object.__setattr__
+
+
+def check_rate(rate: float | None) -> float | None:
+    """A usable rate in bit/s, or None for a line that is not paced.
+
+    Raises:
+        ConfigurationError: it is no positive, finite number.
+    """
+    if rate is None:
+        return None
+    if isinstance(rate, bool) or not isinstance(rate, int | float) or not 0 < rate < float("inf"):
+        raise ConfigurationError("rate", f"bit/s above 0, or None for a line that is not paced, not {rate!r}")
+    return rate
+
+
+def _number(field: str, value: float, least: float, *, above: bool = False) -> float:
+    good = isinstance(value, int | float) and not isinstance(value, bool) and value == value and value < float("inf")
+    if not good or value < least or (above and value == least):
+        raise ConfigurationError(field, f"a number {'above' if above else 'from'} {least:g}, not {value!r}")
+    return float(value)
+
+
+class Member:
+    """A member line of a bundle.
+
+    Args:
+        name: for people.
+        framing: makes the framer of each connection.
+        rate: what the line carries, bit/s; None: not known, not paced.
+        bits_per_byte: bits on the wire for a byte (8N1: 10).
+        latency: seconds from here to there, beyond the sending time.
+        priority: weight for schedulers that use weights; None: the rate.
+        mtu: the largest packet this line may carry; None: whatever the bond's is.
+        owner: what events and packets name as their slave; None: the member itself.
+
+    Raises:
+        ConfigurationError: a value cannot work.
+    """
+
+    __slots__ = (
+        "_express",
+        "_express_run",
+        "_held",
+        "_lag",
+        "_lag_since",
+        "_offset",
+        "_partial",
+        "_plan",
+        "_reasons",
+        "_rest",
+        "_sent",
+        "_shift",
+        "_stalls",
+        "bytes_received",
+        "bytes_sent",
+        "configured_rate",
+        "connections",
+        "control",
+        "departed",
+        "dropped",
+        "framing",
+        "line",
+        "link",
+        "lost",
+        "mtu_limit",
+        "name",
+        "owner",
+        "packets_received",
+        "packets_sent",
+        "payload_received",
+        "payload_sent",
+        "planned_payload",
+        "priority_set",
+        "reclaimed",
+        "retired",
+        "unsent",
+        "wire_free",
+    )
+
+    def __init__(
+        self,
+        name: str,
+        framing: Framing,
+        *,
+        rate: float | None,
+        bits_per_byte: float = 10,
+        latency: float = 0.0,
+        priority: float | None = None,
+        mtu: int | None = None,
+        owner: Any = None,
+    ) -> None:
+        if not isinstance(framing, Framing):
+            raise ConfigurationError("framing", f"a Framing such as Slip(), not {framing!r}")
+        if mtu is not None and (isinstance(mtu, bool) or not isinstance(mtu, int) or mtu < 1):
+            raise ConfigurationError("mtu", f"bytes from 1, or None, not {mtu!r}")
+        self.name = name
+        self.owner = self if owner is None else owner
+        self.framing = framing
+        self.mtu_limit = mtu
+        self.link: Link | None = None
+        self.line = Line(name, self._wire_size)
+        self.configured_rate: float | None = None
+        self.priority_set: float | None = None
+        _put(self.line, "bits_per_byte", _number("bits_per_byte", bits_per_byte, 0, above=True))
+        _put(self.line, "latency", _number("latency", latency, 0))
+        self.set_rate(rate)
+        self.set_priority(priority)
+
+        self._plan: deque[tuple[Packet, int, float, float]] = deque()  # packet, wire size, not before, start - shift
+        self._express: deque[tuple[Packet, int]] = deque()
+        self.control: deque[bytes] = deque()
+        self._express_run = 0
+        self._held = 0
+        self._shift = 0.0
+        self._rest = b""
+        self._offset = 0
+        self._partial: Packet | None = None  # the packet whose frame is being handed over
+        self._sent: deque[tuple[float, Packet]] = deque()  # when its last byte leaves; only while in the port
+        self.wire_free = 0.0
+        self.unsent = 0
+        self._lag = 0.0
+        self._lag_since: float | None = None
+        self._stalls = 0
+        self._reasons = 0
+        self.planned_payload = 0
+        self.departed: list[Packet] = []  # packets of flows that have begun to go; the bundle empties it
+        self.packets_sent = self.payload_sent = self.bytes_sent = 0
+        self.packets_received = self.payload_received = self.bytes_received = 0
+        self.reclaimed = self.connections = 0
+        self.retired = False
+        self.dropped: dict[str, int] = {}
+        self.lost: dict[str, int] = {}
+
+    def __repr__(self) -> str:
+        return f"<Member {self.name} {'up' if self.line.up else 'down'} rate={self.line.rate}>"
+
+    # -- settings
+
+    def set_rate(self, rate: float | None) -> None:
+        """Set what the line carries, bit/s. Raises `ConfigurationError`."""
+        self.configured_rate = check_rate(rate)
+        self._plan_with(self.configured_rate)
+        self._lag, self._lag_since = 0.0, None
+
+    def set_priority(self, priority: float | None) -> None:
+        """Set the weight; None: the rate. Raises `ConfigurationError`."""
+        self.priority_set = None if priority is None else _number("priority", priority, 0)
+        _put(self.line, "priority", self.configured_rate or 0.0 if self.priority_set is None else self.priority_set)
+
+    def set_latency(self, latency: float) -> None:
+        """Set the latency, seconds. Raises `ConfigurationError`."""
+        _put(self.line, "latency", _number("latency", latency, 0))
+
+    def _plan_with(self, rate: float | None) -> None:
+        _put(self.line, "rate", rate)
+        _put(self.line, "byte_time", self.line.bits_per_byte / rate if rate else 0.0)
+        if self.priority_set is None:
+            _put(self.line, "priority", self.configured_rate or 0.0)
+
+    # -- connections
+
+    def connect(self, mtu: int, now: float) -> None:
+        """The port is open: make the connection. Raises `ConfigurationError` where the framing cannot carry `mtu`."""
+        self.link = make_link(self.framing, mtu)
+        self.connections += 1
+        self.retired = False
+        self._reasons = 0
+        self.wire_free = now
+        self._stalls = 0
+        self._lag, self._lag_since = 0.0, None
+        self.unsent = 0
+        self._plan_with(self.configured_rate)
+        _set_free(self.line, now)
+        _set_soonest(self.line, now)
+        _set_planned(self.line, 0)
+        self.link.start(now)
+
+    def go_up(self, mtu: int, framing: object) -> None:
+        """The connection carries packets now."""
+        _put(self.line, "mtu", mtu)
+        _put(self.line, "framing", framing)
+        _put(self.line, "up", True)
+
+    def retire(self) -> None:
+        """Carry no further packet; the frame that is on its way is finished."""
+        self.retired = True
+        _put(self.line, "up", False)
+
+    def disconnect(self) -> None:
+        """The connection is gone. Reclaim what it held first."""
+        _put(self.line, "up", False)
+        if self.link is not None:
+            for reason, n in self.link.dropped.items():
+                self.dropped[reason] = self.dropped.get(reason, 0) + n
+        self.link = None
+        self.control.clear()
+
+    def _wire_size(self, packet: Packet) -> int:
+        return len(packet.payload) if self.link is None else self.link.wire_size(packet)
+
+    # -- planning
+
+    def plan(self, packet: Packet, now: float, not_before: float) -> None:
+        """Put the packet behind all that is planned; it does not start before `not_before`."""
+        line = self.line
+        size = line.wire_size(packet)
+        start = line.free
+        if start < now:
+            start = now
+        if start < not_before:
+            start = not_before
+            self._held += 1
+        else:
+            not_before = 0.0
+        self._plan.append((packet, size, not_before, start - self._shift))
+        self.planned_payload += len(packet.payload)
+        _set_planned(line, line.planned + size)
+        _set_free(line, start + size * line.byte_time)
+
+    def plan_express(self, packet: Packet, now: float) -> None:
+        """Put the packet ahead of all that is planned, at the next frame boundary."""
+        line = self.line
+        size = line.wire_size(packet)
+        self._express.append((packet, size))
+        self.planned_payload += len(packet.payload)
+        _set_planned(line, line.planned + size)
+        time = size * line.byte_time
+        _set_soonest(line, (line.soonest if line.soonest > now else now) + time)
+        _set_free(line, (line.free if line.free > now else now) + time)
+        self._shift += time
+
+    def take_back(self, *, also_express: bool = True) -> list[Packet]:
+        """Empty the plan; what has begun to go to the port stays."""
+        packets = [entry[0] for entry in self._plan]
+        self._plan.clear()
+        self._held = 0
+        if also_express:
+            packets += [entry[0] for entry in self._express]
+            self._express.clear()
+        kept = sum(entry[1] for entry in self._express)
+        self.planned_payload = sum(len(entry[0].payload) for entry in self._express)
+        rest = len(self._rest) - self._offset
+        line = self.line
+        free = self.wire_free + (rest + kept) * line.byte_time
+        _set_free(line, free)
+        _set_soonest(line, free)
+        _set_planned(line, rest + kept)
+        return packets
+
+    def take_back_unsent(self, now: float) -> list[Packet]:
+        """For a line that is cut: the packets whose frames cannot have left whole, by the byte clock."""
+        sent = self._sent
+        while sent and sent[0][0] <= now:
+            sent.popleft()
+        packets = [packet for _, packet in sent]
+        sent.clear()
+        if self._partial is not None:
+            packets.append(self._partial)
+            self._partial = None
+        self._rest = b""
+        self._offset = 0
+        self.control.clear()
+        return packets
+
+    # -- the port
+
+    def wants_to_send(self) -> bool:
+        """Whether anything is planned for the port."""
+        return bool(self._offset < len(self._rest) or self._plan or self._express or self.control)
+
+    def send_time(self, now: float) -> float | None:
+        """When the port should be served next; now or earlier: at once; None: nothing to send."""
+        if self._offset < len(self._rest) or self._express or self.control:
+            start = 0.0
+        elif self._plan:
+            start = self._plan[0][2]
+        else:
+            return None
+        if self.line.byte_time == 0.0:
+            return start
+        refill = self.wire_free - LOW
+        if self._stalls > 3:  # a port that takes nothing is asked less and less often
+            refill = max(refill, now + min(0.25, 0.01 * self._stalls))
+        if start > refill and start > self.wire_free:
+            return start
+        return refill
+
+    def data_to_send(self, now: float, room: int, unsent: int | None) -> bytes:
+        """The bytes that the port gets now.
+
+        Args:
+            room: the most that the port takes.
+            unsent: bytes that it still holds, where it tells; None where it does not.
+        """
+        line = self.line
+        byte_time = line.byte_time
+        if byte_time:
+            if unsent is not None:
+                self._hear(now, unsent)
+            backlog = self.wire_free - now
+            if backlog <= 0.0:
+                self.wire_free = now
+                backlog = 0.0
+            allowed = int((HIGH - backlog) / byte_time)
+            if allowed < 1 and backlog <= LOW:
+                allowed = 1
+            if allowed < room:
+                room = allowed
+            while self._sent and self._sent[0][0] <= now:
+                self._sent.popleft()
+        elif unsent is not None and unsent != self.unsent:
+            _set_planned(line, line.planned + unsent - self.unsent)
+            self.unsent = unsent
+        if room <= 0:
+            return b""
+        pieces: list[bytes] = []
+        total = 0
+        while total < room:
+            rest = self._rest
+            left = len(rest) - self._offset
+            if left == 0:
+                rest = self._next_frame(now, total * byte_time)
+                if not rest:
+                    break
+                left = len(rest)
+            if left <= room - total:
+                if self._offset:
+                    rest = rest[self._offset :]
+                pieces.append(rest)
+                total += left
+                self._rest = b""
+                self._offset = 0
+                packet = self._partial
+                if packet is not None:
+                    self._partial = None
+                    self.packets_sent += 1
+                    self.payload_sent += len(packet.payload)
+                    if byte_time:
+                        self._sent.append((self.wire_free + total * byte_time, packet))
+            else:
+                end = self._offset + room - total
+                pieces.append(rest[self._offset : end])
+                total = room
+                self._rest = rest
+                self._offset = end
+        if not total:
+            return b""
+        self.bytes_sent += total
+        if byte_time:
+            self.wire_free += total * byte_time
+            if not self._plan and not self._express:
+                _set_free(line, self.wire_free + (len(self._rest) - self._offset) * byte_time)
+        else:
+            self.unsent += total
+        _set_planned(line, line.planned - total if byte_time else line.planned)
+        ahead = len(self._rest) - self._offset
+        if self._express:
+            ahead += sum(entry[1] for entry in self._express)
+        _set_soonest(line, self.wire_free + ahead * byte_time)
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def _next_frame(self, now: float, ahead: float) -> bytes:
+        """Begin the next frame, if one may start now. `ahead`: seconds of bytes taken in this round already."""
+        link = self.link
+        if self.control:
+            frame = self.control.popleft()
+            _set_planned(self.line, self.line.planned + len(frame))
+            self._partial = None
+            self._rest, self._offset = frame, 0
+            return frame
+        if link is None or not self.line.up:
+            return b""
+        if self._express and (
+            not self._plan or self._express[0][0].priority > 0 or self._express_run < _EXPRESS_QUANTUM
+        ):
+            packet, size = self._express.popleft()
+            self._express_run += size
+        elif self._plan:
+            packet, size, not_before, start = self._plan[0]
+            begins = self.wire_free + ahead
+            if not_before:
+                if not_before > begins and not_before > now:
+                    return b""
+                self._held -= 1
+            self._plan.popleft()
+            self._express_run = 0
+            byte_time = self.line.byte_time
+            if byte_time:
+                slip = begins - start - self._shift
+                if slip > 0.0 or not self._held:
+                    self._shift += slip
+                    _set_free(self.line, self.line.free + slip)
+        else:
+            return b""
+        frame = link.encode(packet)
+        if len(frame) != size:
+            _set_planned(self.line, self.line.planned + len(frame) - size)
+            _set_free(self.line, self.line.free + (len(frame) - size) * self.line.byte_time)
+        self.planned_payload -= len(packet.payload)
+        if packet.flow is not None:
+            self.departed.append(packet)
+        self._partial = packet
+        self._rest, self._offset = frame, 0
+        return frame
+
+    def _hear(self, now: float, unsent: int) -> None:
+        """Correct the byte clock by what the port still holds, and learn a rate that is lower than was said."""
+        line = self.line
+        byte_time = line.byte_time
+        late = now + unsent * byte_time - max(self.wire_free, now)
+        # A UART's FIFO and a USB adapter's buffer come and go in steps; small differences say nothing.
+        if unsent and late > max(0.004, 32 * byte_time):
+            self.wire_free = now + unsent * byte_time
+            _set_free(line, line.free + late)
+            self._shift += late
+            self._lag += late
+            self._stalls += 1
+        else:
+            self._stalls = 0
+        if self._lag_since is None:
+            self._lag_since = now
+
+    def learn_rate(self, now: float) -> bool:
+        """Judge the last second of the port's draining; True when the rate to plan with has changed."""
+        rate = self.line.rate
+        since = self._lag_since
+        if rate is None or since is None or now - since < _RATE_WINDOW or self.configured_rate is None:
+            return False
+        share = self._lag / (now - since)
+        busy = self.wants_to_send()
+        self._lag, self._lag_since = 0.0, None
+        if share > 0.1:
+            slower = max(rate * max(1.0 - share, 0.25), self.configured_rate * _SLOWEST)
+            if slower < rate:
+                self._plan_with(slower)
+                return True
+        elif share < 0.02 and busy and rate < self.configured_rate:
+            self._plan_with(min(self.configured_rate, rate * 1.1))
+            return True
+        return False
+
+    # -- receiving
+
+    def receive(self, data: bytes, now: float) -> list[Packet]:
+        """Unframe what the port read."""
+        link = self.link
+        if link is None:
+            return []
+        self.bytes_received += len(data)
+        packets = link.receive(data, now)
+        if packets:
+            owner = self.owner
+            payload = 0
+            for packet in packets:
+                packet.slave = owner
+                payload += len(packet.payload)
+            self.packets_received += len(packets)
+            self.payload_received += payload
+        return packets
+
+    def new_troubles(self) -> list[tuple[str, str]]:
+        """Reasons for dropped frames that are new on this connection and that a person can mend."""
+        link = self.link
+        if link is None or len(link.dropped) == self._reasons:
+            return []
+        fresh = list(link.dropped)[self._reasons :]
+        self._reasons = len(link.dropped)
+        return [(reason, link.remedies[reason]) for reason in fresh if reason in link.remedies]
+
+    def port_bytes(self, now: float) -> float:
+        """Bytes handed to the port and not on the wire yet, by the byte clock."""
+        if self.line.byte_time:
+            return max(0.0, self.wire_free - now) / self.line.byte_time
+        return float(self.unsent)
+
+    def stats(self, now: float) -> LineStats:
+        """A snapshot."""
+        dropped = dict(self.dropped)
+        if self.link is not None:
+            for reason, n in self.link.dropped.items():
+                dropped[reason] = dropped.get(reason, 0) + n
+        line = self.line
+        return LineStats(
+            name=self.name,
+            up=line.up,
+            state="up" if line.up else "down" if self.link is None else str(getattr(self.link, "phase", "opening")),
+            rate=line.rate,
+            configured_rate=self.configured_rate,
+            priority=line.priority,
+            latency=line.latency,
+            packets_sent=self.packets_sent,
+            payload_sent=self.payload_sent,
+            bytes_sent=self.bytes_sent,
+            packets_received=self.packets_received,
+            payload_received=self.payload_received,
+            bytes_received=self.bytes_received,
+            planned_packets=len(self._plan) + len(self._express),
+            planned_bytes=line.planned - (0 if line.byte_time else self.unsent),
+            port_bytes=self.port_bytes(now),
+            reclaimed=self.reclaimed,
+            dropped=dropped,
+            lost=dict(self.lost),
+            connections=self.connections,
+        )

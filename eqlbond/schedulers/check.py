@@ -1,0 +1,138 @@
+"""The conformance check for schedulers of one's own."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Sequence
+
+from eqlbond.exceptions import SchedulerError
+from eqlbond.packet import Packet
+from eqlbond.schedulers import testing
+from eqlbond.schedulers.base import Line, Placement, Scheduler
+
+_LONGEST_HOLD = 60.0
+
+
+def check_placement(placement: object, lines: Sequence[Line], now: float) -> Placement | None:
+    """What a scheduler answered, if it keeps the contract.
+
+    Raises:
+        SchedulerError: it is no `Placement`, names a line that was not offered or one line twice, or holds
+            the packet until a time that is no number.
+    """
+    if placement is None:
+        return None
+    if not isinstance(placement, Placement):
+        raise SchedulerError(f"place() must return a Placement or None, not {type(placement).__name__}")
+    if placement.line not in lines:
+        raise SchedulerError(f"place() chose {placement.line!r}, which was not offered")
+    if placement.copies:
+        chosen = [placement.line, *placement.copies]
+        for line in placement.copies:
+            if line not in lines:
+                raise SchedulerError(f"place() put a copy on {line!r}, which was not offered")
+        if len(set(chosen)) != len(chosen):
+            raise SchedulerError("place() named one line twice")
+    if placement.not_before and not math.isfinite(placement.not_before):
+        raise SchedulerError(f"place() holds the packet until {placement.not_before}")
+    return placement
+
+
+def check_scheduler(scheduler: Scheduler) -> None:
+    """Run a scheduler through bonds of many kinds and see that it keeps the contract.
+
+    The scheduler itself stays as it was: each bond gets a copy, as a `Master` makes one. Checked are: every answer
+    names offered lines; an idle bond never waits; no packet is held for ever; lines may come, go and change
+    between any two packets; lines without a rate, urgent packets and 300-to-1 rates are handled; copies share no state.
+
+    Args:
+        scheduler: an object with `place`.
+
+    Raises:
+        SchedulerError: the contract is broken; the message says where. What the scheduler itself raises is the cause.
+
+    >>> from eqlbond.schedulers import EarliestDelivery
+    >>> check_scheduler(EarliestDelivery())
+    """
+    if not isinstance(scheduler, Scheduler):
+        raise SchedulerError(f"{type(scheduler).__name__} has no method place(packet, lines, now)")
+    bonds: dict[str, list[float | None]] = {
+        "one line": [9600],
+        "equal lines": [57600] * 4,
+        "unequal lines": [57600, 28800, 14400, 9600],
+        "very unequal lines": [3_000_000, 9600],
+        "lines without a rate": [None, None],
+        "lines with and without a rate": [None, 9600],
+        "many lines": [9600.0 * (1 + n % 5) for n in range(64)],
+    }
+    for name, rates in bonds.items():
+        _check_bond(scheduler, name, rates)
+
+
+def _check_bond(scheduler: Scheduler, bond: str, rates: Sequence[float | None]) -> None:
+    try:
+        policy = copy.deepcopy(scheduler)
+    except Exception as error:
+        raise SchedulerError(f"it cannot be copied (copy.deepcopy): {error!r}") from error
+    lines = tuple(testing.line(f"line{n}", rate=rate) for n, rate in enumerate(rates))
+    changed = getattr(policy, "lines_changed", None)
+    now = 0.0
+    sequence = 0
+
+    def offer(offered: tuple[Line, ...], size: int, *, idle: bool, priority: int = 0) -> bool:
+        nonlocal sequence
+        packet = testing.packet(size, priority=priority, sequence=sequence)
+        sequence += 1
+        payload = packet.payload
+        placement = _place(policy, bond, packet, offered, now)
+        if packet.payload is not payload:
+            raise SchedulerError(f"{bond}: place() changed the packet")
+        if placement is None:
+            if idle:
+                raise SchedulerError(f"{bond}: place() waits while every line is idle: nothing would wake it")
+            return False
+        if placement.not_before > now + _LONGEST_HOLD + max(line.free - now for line in offered):
+            raise SchedulerError(f"{bond}: place() holds a packet for {placement.not_before - now:.0f} s")
+        for line in (placement.line, *placement.copies):
+            testing.take(line, packet, now, placement.not_before)
+        return True
+
+    def change(offered: tuple[Line, ...]) -> None:
+        if changed is not None:
+            changed(offered, now)
+
+    change(lines)
+    for size in (40, 1500, 576, 1, 1500, 40) * 4:  # each packet finds all lines idle
+        offer(lines, size, idle=True)
+        now = _drain(lines, now)
+    for n in range(200):  # bulk: until it says wait, then on when the lines have drained
+        if not offer(lines, (1500, 40, 576)[n % 3], idle=False, priority=n % 17 == 0):
+            now = _drain(lines, now)
+            offer(lines, 1500, idle=True)
+    for n in range(len(lines) if len(lines) < 8 else 8):  # lines come and go, with plans as they are
+        some = lines[n:] or lines
+        change(some)
+        if not offer(some, 900, idle=False):
+            now = _drain(lines, now)
+            offer(some, 900, idle=True)
+    change(lines)
+    now = _drain(lines, now) + 3600.0  # after an hour of silence
+    offer(lines, 1500, idle=True)
+
+
+def _place(policy: Scheduler, bond: str, packet: Packet, lines: tuple[Line, ...], now: float) -> Placement | None:
+    try:
+        answer = policy.place(packet, lines, now)
+    except Exception as error:
+        raise SchedulerError(f"{bond}: place() raised {error!r}") from error
+    try:
+        return check_placement(answer, lines, now)
+    except SchedulerError as error:
+        raise SchedulerError(f"{bond}: {error}") from None
+
+
+def _drain(lines: Sequence[Line], now: float) -> float:
+    for line in lines:
+        object.__setattr__(line, "planned", 0)
+    return max(now, *(line.free for line in lines), 0.0)

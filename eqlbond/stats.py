@@ -1,0 +1,66 @@
+"""Snapshots of what a bond and its lines have done. Counts are since the bond, or the slave, began."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import attrs
+
+
+@attrs.frozen
+class LineStats:
+    """One line."""
+
+    name: str
+    up: bool
+    state: str
+    """For people: "up", "down", or the phase of a connection that negotiates."""
+    rate: float | None
+    """What the bond plans with, bit/s; below the configured rate where the line drains slower."""
+    configured_rate: float | None
+    priority: float
+    latency: float
+    packets_sent: int
+    """Packets whose whole frame was handed to the port."""
+    payload_sent: int
+    bytes_sent: int
+    """Bytes handed to the port, framing included."""
+    packets_received: int
+    payload_received: int
+    bytes_received: int
+    planned_packets: int
+    planned_bytes: int
+    """Planned for this line and not handed to its port yet, wire bytes."""
+    port_bytes: float
+    """Handed to the port and, by the byte clock, not on the wire yet."""
+    reclaimed: int
+    """Packets taken back from this line, to go by another."""
+    dropped: Mapping[str, int]
+    """Received frames that were dropped, by reason."""
+    lost: Mapping[str, int]
+    """Packets that this line cannot have carried and nothing could take back, by reason."""
+    connections: int
+    """How often the line came up."""
+
+
+@attrs.frozen
+class BondStats:
+    """The bond."""
+
+    lines: tuple[LineStats, ...]
+    packets_accepted: int
+    payload_accepted: int
+    packets_delivered: int
+    """Handed to the application."""
+    payload_delivered: int
+    queued_packets: int
+    """Waiting for a place on a line."""
+    queued_bytes: int
+    """Payload that is queued or planned and has not begun to go to a port."""
+    dropped: Mapping[str, int]
+    """Packets that the bond itself dropped, by reason."""
+
+    @property
+    def rate(self) -> float:
+        """The sum of the rates of the lines that are up, bit/s."""
+        return sum(line.rate or 0.0 for line in self.lines if line.up)
