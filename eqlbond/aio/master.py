@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Hashable, Iterable
 from types import TracebackType
@@ -12,9 +13,11 @@ from typing import Any, Self
 from eqlbond.aio.slave import Connection, Slave
 from eqlbond.core.bundle import Bundle
 from eqlbond.core.member import Member
+from eqlbond.core.multilink import Multilink
 from eqlbond.events import BondDown, BondUp, Event, LineTrouble, RateChanged, SchedulerFailed, SlaveDown, SlaveUp
 from eqlbond.exceptions import AlreadyEnslaved, BondClosed, ConfigurationError, LineError, NotEnslaved, QueueFull
 from eqlbond.packet import Packet
+from eqlbond.ppp.network import Addresses
 from eqlbond.schedulers.base import Scheduler
 from eqlbond.schedulers.earliest_delivery import EarliestDelivery
 from eqlbond.stats import BondStats
@@ -96,6 +99,8 @@ class Master:
         on_packets: called with a list of packets as they arrive, instead of iterating; for high rates.
         flow_of: tells the flow of a payload where `send` was given none, such as `eqlbond.codec.ip.flow_key`; packets
             of a flow that has nothing waiting pass bulk.
+        multilink: bundle the slaves by PPP Multilink (RFC 1990): packets arrive in order and are cut into fragments
+            over idle lines. All slaves have `Ppp` framing then. None: packets are balanced whole.
         close_timeout: seconds that closing may take, default 5.
 
     Raises:
@@ -113,6 +118,7 @@ class Master:
         receive_bytes: int = 1048576,
         on_packets: Callable[[list[Packet]], object] | None = None,
         flow_of: Callable[[bytes], Hashable] | None = None,
+        multilink: Multilink | None = None,
         close_timeout: float = 5.0,
     ) -> None:
         if on_packets is not None and not callable(on_packets):
@@ -127,6 +133,8 @@ class Master:
             queue_bytes=queue_bytes,
             queue_time=queue_time,
             flow_of=flow_of,
+            multilink=multilink,
+            random=random.SystemRandom(),
         )
         self._first = list(slaves)
         for slave in self._first:
@@ -255,6 +263,11 @@ class Master:
     def mtu(self) -> int:
         """The largest packet, bytes."""
         return self._bundle.mtu
+
+    @property
+    def addresses(self) -> Addresses:
+        """The addresses that PPP has agreed on; empty without PPP, and before."""
+        return self._bundle.addresses
 
     @property
     def scheduler(self) -> Scheduler:
@@ -638,7 +651,9 @@ class Master:
             return
         bundle = self._bundle
         now = loop.time()
-        bundle.tick(now)
+        packets = bundle.tick(now)
+        if packets:
+            self._deliver(packets)
         for member in bundle.ready(now):
             connection = self._connection_of(member)
             if connection is None or connection.lost or connection.transport is None:

@@ -22,6 +22,8 @@ class Link(Protocol):
     """Why the connection is to be given up, once it is."""
     mtu: int
     """The largest packet that the peer takes."""
+    stirred: bool
+    """Whether it has something for its owner: control frames, events, a change of state."""
     finished: bool
     """Whether the connection has come to its end, after `terminate` or because the peer ended it."""
 
@@ -78,10 +80,11 @@ class NegotiatedFraming(Framing, Protocol):
 class PlainLink:
     """A connection that needs no negotiation: up from the start, a framer and nothing else."""
 
-    __slots__ = ("_framer", "encode", "failure", "finished", "mtu", "receive_frames", "up", "wire_size")
+    __slots__ = ("_framer", "encode", "failure", "finished", "mtu", "receive_frames", "stirred", "up", "wire_size")
 
     def __init__(self, framer: Framer, mtu: int) -> None:
         self.up = True
+        self.stirred = False
         self.finished = False
         self.failure: str | None = None
         self.mtu = mtu
@@ -128,14 +131,3 @@ class PlainLink:
     def take_events(self, owner: Any) -> list[Event]:
         """Nothing happens."""
         return []
-
-
-def make_link(framing: Framing, mtu: int) -> Link:
-    """A fresh connection for a line with this framing.
-
-    Raises:
-        ConfigurationError: the framing cannot carry packets of `mtu` bytes.
-    """
-    if isinstance(framing, NegotiatedFraming):
-        return framing.link(mtu)
-    return PlainLink(framing.framer(mtu), mtu)

@@ -66,8 +66,8 @@ class Mux:
         self.identity: PeerIdentity | None = None
         self.peer_mrru = config.mrru
         self.discarded: dict[str, int] = {}
-        self.epoch = 0
-        """Counts the bundles that there have been: a new one starts its numbers anew."""
+        self.stirred = False
+        """Whether links or network protocols have moved since the last `flush`."""
         self._network: Network | None = None
         self._random = random
         self._short: tuple[bool, bool] = (False, False)
@@ -109,7 +109,6 @@ class Mux:
             if short != self._short:
                 return "the peer's Multilink header differs between the lines"
         else:
-            self.epoch += 1
             self.identity = identity
             self.peer_mrru = link.mrru
             self._short = short
@@ -117,6 +116,7 @@ class Mux:
             counters = self.reassembler.counters
             self.reassembler = Reassembler(self.config.mrru, short=short[1], patience=self.reassembler.patience)
             self.reassembler.counters = counters
+        self.stirred = True
         self.links[connection] = None
         self.reassembler.add_link(connection)
         if len(self.links) == 1:
@@ -126,6 +126,7 @@ class Mux:
     def leave(self, connection: PppConnection, now: float) -> None:
         """A link has ended."""
         self.links.pop(connection, None)
+        self.stirred = True
         self._free += self.reassembler.remove_link(connection, now)
         if not self.links:
             self.network.down(now)
@@ -146,6 +147,7 @@ class Mux:
                     self._deliver(connection, data, now, delivered)
             elif packet.protocol in self.network.protocols:
                 self.network.receive(packet, now)
+                self.stirred = True
             elif permits(packet.protocol):
                 delivered.append(packet)  # sent beside the bundle, where order did not matter
             else:
@@ -174,6 +176,7 @@ class Mux:
 
     def flush(self) -> None:
         """Give the network protocols' packets to a link."""
+        self.stirred = False
         output = self.network.take_output()
         if not output:
             return
@@ -194,6 +197,7 @@ class Mux:
             delivered.append(packet)
         elif protocol in self.network.protocols:
             self.network.receive(packet, now)
+            self.stirred = True
         elif protocol == _LCP:
             self._discard("LCP inside the bundle")  # section 2: LCP belongs to the links
         else:

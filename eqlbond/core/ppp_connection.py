@@ -70,6 +70,11 @@ class PppConnection:
         return self.joined and self.mux.network.opened
 
     @property
+    def stirred(self) -> bool:
+        """Whether there are control frames or events to take, here or in the bundle."""
+        return bool(self._output or self._news or self.link.stirred or (self.mux is not None and self.mux.stirred))
+
+    @property
     def finished(self) -> bool:
         """Whether PPP has come to its end."""
         return self.link.dead
