@@ -116,6 +116,7 @@ class Member:
         "reclaimed",
         "retired",
         "stamp",
+        "told_down",
         "unsent",
         "wire_free",
     )
@@ -171,7 +172,7 @@ class Member:
         self.packets_sent = self.payload_sent = self.bytes_sent = 0
         self.packets_received = self.payload_received = self.bytes_received = 0
         self.reclaimed = self.connections = 0
-        self.retired = False
+        self.retired = self.told_down = False
         self.stamp: Callable[[Fragment], None] | None = None  # numbers a Multilink fragment that begins to go
         self.last_number = -1
         self.dropped: dict[str, int] = {}
@@ -243,7 +244,7 @@ class Member:
         """The port is open, and `link` is its connection."""
         self.link = link
         self.connections += 1
-        self.retired = False
+        self.retired = self.told_down = False
         self._reasons = 0
         self.wire_free = now
         self._stalls = 0

@@ -151,9 +151,9 @@ class EarliestDelivery:
     def split(self, packet: Packet, lines: Sequence[Line], now: float) -> list[tuple[Line, int]] | None:
         """Shares of the packet for lines that can begin soon, so that all arrive together; None: leave it whole.
 
-        With ``l`` a line's backlog and latency and ``b`` its bytes a second, line i takes ``b_i * (t - l_i)`` bytes, where
-        t is such that the shares add up; lines with l above t take none (the rule of FreeBSD's ng_ppp). When every
-        line has a packet's time of plan before it the packet stays whole, which costs the least overhead.
+        With ``l`` a line's backlog and latency and ``b`` its bytes a second, line i takes ``b_i * (t - l_i)`` bytes,
+        where t is such that the shares add up; lines with l above t take none (the rule of FreeBSD's ng_ppp). When
+        every line has a packet's time of plan before it the packet stays whole, which costs the least overhead.
         """
         if any(line.byte_time == 0.0 for line in lines):
             return None
