@@ -1,9 +1,9 @@
 """Bulk transfers over pty lines in real time: efficiency, shares, reordering and the standing queue.
 
-Each case is a pty wire in a process of its own, two bonds here, one file of 289284 bytes (the 1995 report's) or a part of
-it, one scheduler. `efficiency` is the bits that had to go on the wire, framing included, over the sum of the
-rates times the seconds from the first byte sent to the last packet received; `payload_percent` counts the file's bytes only, as
-the report did.
+Each case is a pty wire in a process of its own, two bonds here, one file of 289284 bytes (the 1995 report's) or a part
+of it, one scheduler. `efficiency` is the bits that had to go on the wire, framing included, over the sum of the rates
+times the seconds from the first byte sent to the last packet received; `payload_percent` counts the file's bytes only,
+as the report did.
 """
 
 from __future__ import annotations
