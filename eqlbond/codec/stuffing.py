@@ -17,7 +17,7 @@ ESC_ESC: Final = 0xDD
 
 _END: Final = bytes((END,))
 _ESC: Final = bytes((ESC,))
-ESCAPED: Final = frozenset((END, ESC))
+_ESCAPED: Final = frozenset((END, ESC))
 _ESCAPED_BYTES: Final = bytes((END, ESC))
 _HEADS: Final = {ESC_END: _END, ESC_ESC: _ESC}
 
@@ -54,7 +54,7 @@ def is_dense(payload: bytes, escaped: bytes = _ESCAPED_BYTES) -> bool:
 
 def escape(payload: bytes) -> bytes:
     """The payload with END and ESC escaped (RFC 1055), without delimiters."""
-    if payload and payload[-1] in ESCAPED and is_dense(payload):
+    if payload and payload[-1] in _ESCAPED and is_dense(payload):
         return escape_dense(payload)
     return payload.replace(b"\xdb", b"\xdb\xdd").replace(b"\xc0", b"\xdb\xdc")
 
@@ -70,7 +70,7 @@ def escape_dense(payload: bytes) -> bytes:
 def escaped_size(payload: bytes) -> int:
     """len(escape(payload)), cheaper."""
     size = len(payload)
-    if payload and payload[-1] in ESCAPED and is_dense(payload):
+    if payload and payload[-1] in _ESCAPED and is_dense(payload):
         return 2 * size - len(payload.translate(None, _ESCAPED_BYTES))
     # Not payload.count(), which looks at each byte by itself: replace() finds the few with memchr.
     return len(payload.replace(b"\xdb", b"\xdb\xdd")) + len(payload.replace(b"\xc0", b"\xdb\xdc")) - size
@@ -189,10 +189,17 @@ class StuffedDecoder:
             return pieces
         if self._wary:
             return self._feed_warily(pieces)
+        most = self._max_frame
+        frames = list(filter(None, pieces))
         # Only the first piece can hold bytes that are not in data.
-        if ESC in data or ESC in pieces[0] or max(map(len, pieces)) > self._max_frame:
-            return [frame for piece in pieces if piece and (frame := self._finish(piece))]
-        return list(filter(None, pieces))
+        if ESC not in data and ESC not in pieces[0] and (not frames or max(map(len, frames)) <= most):
+            return frames
+        finish = self._finish
+        return [
+            frame
+            for piece in frames
+            if (frame := piece if ESC not in piece and len(piece) <= most else finish(piece)) is not None
+        ]
 
     def _feed_warily(self, pieces: list[bytes]) -> list[bytes]:
         self._opening = self._wary = False
