@@ -22,6 +22,10 @@ _ESCAPED_BYTES: Final = bytes((END, ESC))
 _HEADS: Final = {ESC_END: _END, ESC_ESC: _ESC}
 
 
+# Below this size, in bytes, looking for pairs is cheaper than taking a frame apart at its escapes.
+_SMALL: Final = 200
+
+
 def _table(changes: dict[int, int], other: int | None = None) -> bytes:
     """A table for bytes.translate: `changes`, and every other byte to itself or to `other`."""
     return bytes(changes.get(byte, byte if other is None else other) for byte in range(256))
@@ -78,7 +82,12 @@ def escaped_size(payload: bytes) -> int:
 
 def unescape(frame: bytes) -> bytes | None:
     """What `escape` was given, or None where an ESC is followed by neither ESC_END nor ESC_ESC."""
-    most = 4 + (len(frame) >> 5)
+    size = len(frame)
+    if size < _SMALL:
+        payload = frame.replace(b"\xdb\xdc", b"\xc0").replace(b"\xdb\xdd", b"\xdb")
+        # Each pair lost one byte; an ESC that is left over belongs to no pair.
+        return payload if size - len(payload) == frame.count(_ESC) else None
+    most = 4 + (size >> 5)
     pieces = frame.split(_ESC, most)
     if len(pieces) > most:
         return _unescape_dense(frame)
