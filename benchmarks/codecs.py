@@ -19,6 +19,8 @@ import subprocess
 import tempfile
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from itertools import chain
+from operator import attrgetter
 from pathlib import Path
 from time import perf_counter
 from typing import Any, Final
@@ -399,16 +401,12 @@ def contenders_for(codec: str, encode: bool, size: int, content: str, c: CLoop |
 
 def decode_slip(reads: Sequence[bytes], size: int) -> Iterable[bytes]:
     """The payloads, as they come."""
-    decoder = SlipDecoder(size)
-    for read in reads:
-        yield from decoder.feed(read)
+    return chain.from_iterable(map(SlipDecoder(size).feed, reads))
 
 
 def decode_packets(framer: KissFramer | HdlcFramer, reads: Sequence[bytes]) -> Iterable[bytes]:
     """The payloads, as their packets come."""
-    for read in reads:
-        for packet in framer.feed(read):
-            yield packet.payload
+    return map(attrgetter("payload"), chain.from_iterable(map(framer.feed, reads)))
 
 
 def decode_sliplib(reads: Sequence[bytes]) -> Iterable[bytes]:
