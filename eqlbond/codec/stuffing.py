@@ -24,6 +24,8 @@ _HEADS: Final = {ESC_END: _END, ESC_ESC: _ESC}
 
 # Below this size, in bytes, looking for pairs is cheaper than taking a frame apart at its escapes.
 _SMALL: Final = 200
+# More frames than this in one read are not measured one by one if that can be helped.
+_MANY: Final = 16
 
 
 def _table(changes: dict[int, int], other: int | None = None) -> bytes:
@@ -119,6 +121,20 @@ def _unescape_dense(frame: bytes) -> bytes | None:
     return (int.from_bytes(stripped, "big") ^ int.from_bytes(corrections, "big")).to_bytes(left, "big")
 
 
+def _has_no_gap(data: bytes, delimiter: bytes, most: int) -> bool:
+    """True only where no more than `most` bytes of data stand without a delimiter between them.
+
+    Looks into windows of half that size, which is far less work than to measure many small pieces.
+    """
+    half = (most + 1) // 2
+    end = half
+    while end <= len(data):
+        if data.find(delimiter, end - half, end) < 0:
+            return False
+        end += half
+    return half > 0
+
+
 class Splitter:
     """Cuts a stream at a delimiter, in time linear in the data and in memory bounded by `limit`.
 
@@ -201,7 +217,13 @@ class StuffedDecoder:
         most = self._max_frame
         frames = list(filter(None, pieces))
         # Only the first piece can hold bytes that are not in data.
-        if ESC not in data and ESC not in pieces[0] and (not frames or max(map(len, frames)) <= most):
+        first = pieces[0]
+        if (
+            ESC not in data
+            and ESC not in first
+            and len(first) <= most
+            and ((len(frames) > _MANY and _has_no_gap(data, _END, most)) or max(map(len, frames), default=0) <= most)
+        ):
             return frames
         finish = self._finish
         return [

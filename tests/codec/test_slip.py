@@ -319,3 +319,12 @@ class TestFraming:
         assert isinstance(framer, SlipFramer)
         assert set(framer.remedies) == {"compressed", "looks_like_ppp", "too_long"}
         assert "cslip" in framer.remedies["compressed"]
+
+
+@given(st.lists(st.integers(1, 30), max_size=40), st.integers(1, 25), st.booleans())
+def test_no_frame_over_the_limit_gets_through(sizes: list[int], most: int, in_step: bool) -> None:
+    decoder = SlipDecoder(most)
+    decoder.feed(END)
+    stream = (END if in_step else b"") + b"".join(b"x" * size + END for size in sizes)
+    assert [len(frame) for frame in decoder.feed(stream)] == [size for size in sizes if size <= most]
+    assert sum(decoder.dropped.values()) == sum(size > most for size in sizes)
