@@ -121,17 +121,15 @@ def _unescape_dense(frame: bytes) -> bytes | None:
     return (int.from_bytes(stripped, "big") ^ int.from_bytes(corrections, "big")).to_bytes(left, "big")
 
 
-def _has_no_gap(data: bytes, delimiter: bytes, most: int) -> bool:
+def _has_no_gap(data: bytes, delimiter: int, most: int) -> bool:
     """True only where no more than `most` bytes of data stand without a delimiter between them.
 
     Looks into windows of half that size, which is far less work than to measure many small pieces.
     """
     half = (most + 1) // 2
-    end = half
-    while end <= len(data):
-        if data.find(delimiter, end - half, end) < 0:
+    for start in range(0, len(data) - half + 1, half or 1):
+        if delimiter not in data[start : start + half]:
             return False
-        end += half
     return half > 0
 
 
@@ -215,14 +213,13 @@ class StuffedDecoder:
         if self._wary:
             return self._feed_warily(pieces)
         most = self._max_frame
+        first = pieces[0]  # only this one can hold bytes that are not in data
         frames = list(filter(None, pieces))
-        # Only the first piece can hold bytes that are not in data.
-        first = pieces[0]
         if (
             ESC not in data
             and ESC not in first
             and len(first) <= most
-            and ((len(frames) > _MANY and _has_no_gap(data, _END, most)) or max(map(len, frames), default=0) <= most)
+            and (_has_no_gap(data, END, most) if len(frames) > _MANY else max(map(len, pieces)) <= most)
         ):
             return frames
         finish = self._finish
