@@ -11,6 +11,8 @@ import asyncio
 import contextlib
 import errno
 import os
+import re
+import select
 import stat
 import termios
 from collections.abc import Callable
@@ -50,9 +52,15 @@ class Port(serial.Serial):
             return b""
         except OSError as error:
             raise self._failed(error) from error
-        if not data:
+        if not data and self._hung_up():
             raise self._failed(None)
         return data
+
+    def _hung_up(self) -> bool:
+        """What an empty read means: pyserial sets VMIN 0, so that a tty without data reads as empty, too."""
+        poll = select.poll()
+        poll.register(self.fd, 0)
+        return bool(poll.poll(0))
 
     def write(self, data: Any) -> int | None:
         """What the port takes at once. An error is reported by `failure`, and the data count as gone."""
@@ -76,10 +84,14 @@ class Port(serial.Serial):
         """Nothing: tcdrain() would block the loop, for ever where the peer holds the line."""
 
     def close(self) -> None:
-        """Close; what the driver still holds is discarded first, since close() itself would wait for it."""
+        """Close; what the driver still holds is discarded first, since close() itself would wait for it.
+
+        A pty says that it holds nothing: there the bytes are on their way to the far side, and close() does not wait.
+        """
         if self.is_open and self.fd is not None:
-            with contextlib.suppress(termios.error):
-                termios.tcflush(self.fd, termios.TCOFLUSH)
+            with contextlib.suppress(OSError, termios.error):
+                if self.out_waiting:
+                    termios.tcflush(self.fd, termios.TCOFLUSH)
         super().close()
 
 
@@ -109,7 +121,7 @@ def open_port(device: str, baudrate: int, **settings: Any) -> Port:
         raise NotATty(device, "not a serial port (no character device)")
     try:
         port = Port(device, baudrate=baudrate, timeout=0, write_timeout=0, **settings)
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:
         raise SettingRefused(device, f"baudrate={baudrate} or another setting is refused: {error}") from error
     except (OSError, termios.error) as error:
         raise _explain(device, baudrate, error) from error
@@ -127,19 +139,19 @@ def open_port(device: str, baudrate: int, **settings: Any) -> Port:
 
 
 def _explain(device: str, baudrate: int, error: Exception) -> LineError:
+    text = str(error)
     code = getattr(error, "errno", None)
     if code is None and error.args and isinstance(error.args[0], int):
         code = error.args[0]
-    text = str(error)
+    if code is None and (inner := re.search(r"\((\d+), ", text)):  # pyserial writes some causes into its text alone
+        code = int(inner[1])
     if code in (errno.EACCES, errno.EPERM):
         return DevicePermission(
             device, "no permission to open it (is the user in the group that owns it, often dialout?)"
         )
     if code in (errno.EBUSY, errno.EAGAIN, errno.EWOULDBLOCK) or "exclusively lock" in text:
         return DeviceBusy(device, "another program has it open exclusively")
-    if code in (errno.ENOTTY, errno.EINVAL) and "configure" not in text:
-        return NotATty(device, "not a serial port")
-    if code == errno.ENOTTY or "Inappropriate ioctl" in text:
+    if code == errno.ENOTTY:
         return NotATty(device, "not a serial port")
     if code in (errno.ENOENT, errno.ENXIO, errno.ENODEV):
         return DeviceNotFound(device, "no device behind that name")
