@@ -7,9 +7,11 @@ closing never waits for a peer that does not read.
 
 from __future__ import annotations
 
+import array
 import asyncio
 import contextlib
 import errno
+import fcntl
 import os
 import re
 import select
@@ -170,11 +172,28 @@ def _check_rate(port: Port, device: str, baudrate: int) -> None:
         raise NotATty(device, str(error)) from error
     wanted = getattr(termios, f"B{baudrate}", None)
     speed = attributes[5]
-    if wanted is None or speed == wanted:
+    if speed == wanted:
         return
-    actual = next((rate for rate, code in port.BAUDRATE_CONSTANTS.items() if code == speed), None)
+    actual: int | None
+    if wanted is None:
+        actual = _custom_rate(port) or baudrate
+    else:
+        actual = next((rate for rate, code in port.BAUDRATE_CONSTANTS.items() if code == speed), None)
     if actual is None or abs(actual - baudrate) > _RATE_TOLERANCE * baudrate:
         raise SettingRefused(device, f"baudrate={baudrate}: the port set {actual or 'another rate'} instead")
+
+
+def _custom_rate(port: Port) -> int | None:
+    """The output speed in bit/s, where the system tells it as a number (Linux: struct termios2)."""
+    request = getattr(serialposix, "TCGETS2", None)
+    if request is None:
+        return None
+    termios2 = array.array("I", [0] * 64)
+    try:
+        fcntl.ioctl(port.fd, request, termios2)
+    except OSError:
+        return None
+    return termios2[10]
 
 
 async def connect(

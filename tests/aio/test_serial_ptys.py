@@ -311,6 +311,7 @@ def test_standard_and_custom_baud_rates(real: Real, pty: Pty) -> None:
             async with Master([SerialSlave(pty.device, baudrate)]) as master:
                 assert master.slaves[0].rate == baudrate
                 assert master.slaves[0].up
+                assert port._custom_rate(master.slaves[0].connection._port) == baudrate  # type: ignore[union-attr]
                 code = getattr(termios, f"B{baudrate}", None)
                 if code is not None:
                     connection = master.slaves[0].connection
@@ -348,6 +349,8 @@ def test_a_rate_that_the_port_refuses(real: Real, pty: Pty, monkeypatch: pytest.
 
     monkeypatch.setattr(termios, "tcsetattr", another_rate)
     real(fails(pty.device, SettingRefused, "baudrate=57600: the port set 9600 instead", baudrate=57600))
+    monkeypatch.setattr(port, "_custom_rate", lambda _: 38400)
+    real(fails(pty.device, SettingRefused, "baudrate=28800: the port set 38400 instead", baudrate=28800))
     real(fails(pty.device, SettingRefused, "low_latency", baudrate=9600, low_latency=True))
 
     def refuse(fd: int, when: int, attributes: list[Any]) -> None:
