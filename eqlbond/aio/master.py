@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 import weakref
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Hashable, Iterable
@@ -13,9 +14,21 @@ from typing import Any, Self
 from eqlbond.aio.slave import Connection, Slave
 from eqlbond.core.bundle import Bundle
 from eqlbond.core.member import Member
-from eqlbond.events import BondDown, BondUp, Event, LineTrouble, RateChanged, SchedulerFailed, SlaveDown, SlaveUp
+from eqlbond.core.multilink import Multilink
+from eqlbond.events import (
+    BondDown,
+    BondUp,
+    Event,
+    LineTrouble,
+    PhaseChanged,
+    RateChanged,
+    SchedulerFailed,
+    SlaveDown,
+    SlaveUp,
+)
 from eqlbond.exceptions import AlreadyEnslaved, BondClosed, ConfigurationError, LineError, NotEnslaved, QueueFull
 from eqlbond.packet import Packet
+from eqlbond.ppp.network import Addresses
 from eqlbond.schedulers.base import Scheduler
 from eqlbond.schedulers.earliest_delivery import EarliestDelivery
 from eqlbond.stats import BondStats
@@ -109,6 +122,8 @@ class Master:
         on_packets: called with a list of packets as they arrive, instead of iterating; for high rates.
         flow_of: tells the flow of a payload where `send` was given none, such as `eqlbond.codec.ip.flow_key`; packets
             of a flow that has nothing waiting pass bulk.
+        multilink: bundle the slaves by PPP Multilink (RFC 1990): packets arrive in order and are cut into fragments
+            over idle lines. All slaves have `Ppp` framing then. None: packets are balanced whole.
         close_timeout: seconds that closing may take, default 5.
 
     Raises:
@@ -126,6 +141,7 @@ class Master:
         receive_bytes: int = 1048576,
         on_packets: Callable[[list[Packet]], object] | None = None,
         flow_of: Callable[[bytes], Hashable] | None = None,
+        multilink: Multilink | None = None,
         close_timeout: float = 5.0,
     ) -> None:
         if on_packets is not None and not callable(on_packets):
@@ -138,6 +154,8 @@ class Master:
             queue_bytes=queue_bytes,
             queue_time=queue_time,
             flow_of=flow_of,
+            multilink=multilink,
+            random=random.SystemRandom(),
         )
         if isinstance(receive_bytes, bool) or not isinstance(receive_bytes, int) or receive_bytes < mtu:
             raise ConfigurationError("receive_bytes", f"bytes from the MTU ({mtu}) on, not {receive_bytes!r}")
@@ -242,6 +260,12 @@ class Master:
         deadline = self._loop.time() + seconds
         while self._loop.time() < deadline and self._bundle.up and self._busy():
             await asyncio.sleep(0.01)
+        for slave in self._slaves:
+            if seconds > 0:
+                self._bundle.retire(slave.member, self._loop.time(), "closed")
+        self._serve()
+        while self._loop.time() < deadline and any(self._parting(slave) for slave in self._slaves):
+            await asyncio.sleep(0.01)
         # All lines go before anything is dropped, so that what a port did not send is counted, too.
         for slave in self._slaves:
             self._bundle.disconnected(slave.member, self._loop.time(), "closed")
@@ -270,6 +294,11 @@ class Master:
     def _busy(self) -> bool:
         return bool(self._bundle.backlog) or any(self._line_busy(slave) for slave in self._slaves if slave.up)
 
+    def _parting(self, slave: Slave) -> bool:
+        """Whether the line still has its last frame, or its goodbye, to say."""
+        link = slave.member.link
+        return self._line_busy(slave) or (link is not None and not link.finished)
+
     def _line_busy(self, slave: Slave) -> bool:
         """Whether bytes of the line have not left, by its byte clock and its transport."""
         member, connection = slave.member, slave.connection
@@ -290,6 +319,11 @@ class Master:
     def mtu(self) -> int:
         """The largest packet, bytes."""
         return self._bundle.mtu
+
+    @property
+    def addresses(self) -> Addresses:
+        """The addresses that PPP has agreed on; empty without PPP, and before."""
+        return self._bundle.addresses
 
     @property
     def scheduler(self) -> Scheduler:
@@ -338,7 +372,7 @@ class Master:
                 self._bundle.retire(slave.member, self._now())
                 self._serve()
                 deadline = self._now() + timeout
-                while self._line_busy(slave) and self._now() < deadline:
+                while self._parting(slave) and not connection.lost and self._now() < deadline:
                     await asyncio.sleep(0.005)
                 await connection.shut(max(0.0, deadline - self._now()))
         finally:
@@ -702,7 +736,9 @@ class Master:
             return
         bundle = self._bundle
         now = loop.time()
-        bundle.tick(now)
+        packets = bundle.tick(now)
+        if packets:
+            self._deliver(packets)
         for member in bundle.ready(now):
             connection = self._connection_of(member)
             if connection is None or connection.lost or connection.transport is None:
@@ -741,14 +777,25 @@ class Master:
             return
         for event in events:
             self._log_event(event)
+            if isinstance(event, SlaveDown):
+                self._close_after(event.slave)
         for stream in list(self._streams):
             stream._put(events)
         self._wake_watchers()
+
+    @staticmethod
+    def _close_after(slave: Slave) -> None:
+        """A connection that has ended by itself, as PPP does, leaves its port open: close it."""
+        connection = slave.connection
+        if connection is not None and slave.member.link is None and not connection.lost and not connection.closing:
+            connection.begin_shut(1.0)
 
     def _log_event(self, event: Event) -> None:
         match event:
             case SlaveUp(slave=slave):
                 self._log.info("%s is up", slave.name)
+            case PhaseChanged(slave=slave, phase=phase, reason=reason):
+                self._log.debug("%s: phase %s%s", slave.name, phase, f" ({reason})" if reason else "")
             case SlaveDown(slave=slave, reason="closed" | "emancipated" as reason):
                 self._log.info("%s is down: %s", slave.name, reason)
             case SlaveDown(slave=slave, reason=reason, reclaimed=reclaimed):

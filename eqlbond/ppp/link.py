@@ -191,6 +191,11 @@ class PppLink:
         times = [self.lcp.next_deadline, self._establish_until, *(a.next_deadline for a in self._authentications)]
         return min((t for t in times if t is not None), default=None)
 
+    @property
+    def stirred(self) -> bool:
+        """Whether there are control frames or events to take."""
+        return bool(self._output or self.events)
+
     def take_output(self) -> list[bytes]:
         """Control frames for the line, whole, in order. They go ahead of data, at the next frame boundary."""
         output, self._output = self._output, []

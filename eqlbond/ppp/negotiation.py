@@ -74,6 +74,10 @@ REFUSALS = 25
 Max-Failure bounds the Naks that one side sends; nothing in RFC 1661 bounds a peer that refuses for ever."""
 
 
+_LONGEST = 5
+"""How many times the configured restart timer a measured round trip can make it."""
+
+
 class ControlProtocol:
     """One control protocol of one link or bundle. No clock, no I/O: `now` in seconds of the caller's clock.
 
@@ -110,6 +114,12 @@ class ControlProtocol:
         self._request_fresh = False
         self._answered = False
         self._answered_by: ControlPacket | None = None
+        self._restart = timing.restart
+        self._first_sent = 0.0
+        self._last_sent = 0.0
+        self._transmissions = 0
+        self._spent: ControlPacket | None = None
+        self._spent_after = 0.0
         self._answer: bytes | None = None
         self._heard = False
         self._peer_said = ""
@@ -284,6 +294,8 @@ class ControlProtocol:
         The same answer again is a copy that the line made. A different one to an answered request is the crossed
         connection of RFC 1661 section 4.3, and goes to the table.
         """
+        if packet == self._spent:
+            self._learn_round_trip()
         if packet.identifier != self._request_id:
             return self._discard("identifier")
         if self._answered and packet == self._answered_by:
@@ -293,7 +305,7 @@ class ControlProtocol:
                 return self._discard("options")
             self._heard = True
             self._refusals_heard = 0
-            self._spend(packet)
+            self._spend(packet, now)
             if self.state in (State.REQ_SENT, State.ACK_SENT):
                 self._acks_heard += 1
                 if self._acks_heard > self._timing.max_configure:
@@ -305,7 +317,7 @@ class ControlProtocol:
         if not options or not self._fits(packet.code, options):
             return self._discard("options")
         self._heard = True
-        self._spend(packet)
+        self._spend(packet, now)
         if self.state in (State.REQ_SENT, State.ACK_SENT):
             self._refusals_heard += 1
             if self._refusals_heard > REFUSALS:
@@ -325,10 +337,23 @@ class ControlProtocol:
         ours = iter(parse_options(self._request_data) or ())
         return all(option in ours for option in options)
 
-    def _spend(self, packet: ControlPacket) -> None:
+    def _spend(self, packet: ControlPacket, now: float) -> None:
         self._answered = True
         self._answered_by = packet
         self._request_fresh = False
+        self._spent = packet if self._transmissions > 1 else None
+        self._spent_after = now - self._first_sent
+
+    def _learn_round_trip(self) -> None:
+        """A repeated request was answered twice: it was not lost, the round trip is longer than the restart timer.
+
+        RFC 1661 section 4.6 leaves the timer to the speed of the link. Without this, requests repeated too early
+        reach a peer that is open already, and both begin anew for ever.
+        """
+        self._restart = min(max(self._restart, 1.5 * self._spent_after), _LONGEST * self._timing.restart)
+        self._spent = None
+        if self._deadline is not None and self.state in NEGOTIATING:
+            self._deadline = max(self._deadline, self._last_sent + self._restart)
 
     def _terminate_request(self, packet: ControlPacket, now: float) -> None:
         self._heard = True
@@ -419,9 +444,13 @@ class ControlProtocol:
             self._request_id = self.fresh_identifier()
             self._request_fresh = True
             self._answered = False
+            self._first_sent = now
+            self._transmissions = 0
         self.send(control.CONFIGURE_REQUEST, self._request_id, self._request_data)
+        self._transmissions += 1
+        self._last_sent = now
         self._count -= 1
-        self._deadline = now + self._timing.restart
+        self._deadline = now + self._restart
 
     def _send_terminate(self, now: float) -> None:
         if self.state not in (State.CLOSING, State.STOPPING):
