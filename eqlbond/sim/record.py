@@ -1,0 +1,121 @@
+"""What a run writes down while it goes: packets of one direction, and where frames went."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import attrs
+
+from eqlbond.packet import Packet
+from eqlbond.sim.frames import Payloads
+
+
+@attrs.frozen
+class Placed:
+    """One frame on one line."""
+
+    end: str
+    """The end that sent it: ``a`` or ``b``."""
+    line: int
+    start: float
+    """When its first bit left."""
+    leave: float
+    """When its last bit left."""
+    arrival: float | None
+    """When its last bit arrived; None: it was lost."""
+    number: int
+    """The packet's number; -1 for a control frame."""
+    lost: str = ""
+    """Why it was lost."""
+
+
+class Traffic:
+    """The packets of one direction, by number."""
+
+    __slots__ = (
+        "arrived",
+        "damaged",
+        "data",
+        "duplicates",
+        "entered",
+        "flying",
+        "line",
+        "lost",
+        "on_delivery",
+        "order",
+        "sized",
+        "sizes",
+    )
+
+    def __init__(self, sized: bool) -> None:
+        self.sized = sized
+        self.entered = array("d")
+        self.arrived = array("d")  # -1: not yet
+        self.sizes = array("i")
+        self.line = array("h")  # which line delivered it
+        self.order = array("q")  # numbers in the order of arrival
+        self.flying: dict[int, Packet] = {}
+        self.data: dict[int, Any] = {}
+        self.lost: dict[int, str] = {}  # what last took a packet, by number; it may have gone again by another line
+        self.duplicates = 0
+        self.damaged = 0
+        self.on_delivery: Callable[[int, Any], None] | None = None
+
+    def enter(self, packet: Packet, number: int, since: float, data: Any) -> None:
+        """A packet is about to be sent."""
+        self.entered.append(since)
+        self.arrived.append(-1.0)
+        self.sizes.append(len(packet.payload))
+        self.line.append(-1)
+        self.flying[number] = packet
+        if data is not None:
+            self.data[number] = data
+
+    def deliver(self, packets: Iterable[Packet], now: float, line: int) -> None:
+        """Packets have come out at the other end."""
+        for packet in packets:
+            number = packet.sequence if self.sized else Payloads.number(packet.payload)
+            sent = self.flying.pop(number, None)
+            if sent is None:
+                if number < len(self.arrived) and self.arrived[number] >= 0.0:
+                    self.duplicates += 1
+                else:
+                    self.damaged += 1
+                continue
+            if not self.sized and sent.payload != packet.payload:
+                self.flying[number] = sent
+                self.damaged += 1
+                continue
+            self.arrived[number] = now
+            self.line[number] = line
+            self.order.append(number)
+            if self.on_delivery is not None:
+                self.on_delivery(number, self.data.pop(number, None))
+
+    def missing(self) -> dict[int, str]:
+        """Packets that were lost for good, by number, and why."""
+        return {number: self.lost[number] for number in self.flying if number in self.lost}
+
+    def reordering(self) -> tuple[int, list[int]]:
+        """How many packets came after one that was sent later, and by how many places each (RFC 4737).
+
+        A packet is reordered if a later one was there before it (section 3.3); its extent is how many places back the
+        earliest of those arrived (section 4.2.1).
+        """
+        highest: list[tuple[int, int]] = []  # (number, place) of each arrival that was the latest so far
+        extents = []
+        for place, number in enumerate(self.order):
+            if not highest or number > highest[-1][0]:
+                highest.append((number, place))
+                continue
+            low, high = 0, len(highest) - 1
+            while low < high:  # the first arrival with a later number
+                middle = (low + high) // 2
+                if highest[middle][0] > number:
+                    high = middle
+                else:
+                    low = middle + 1
+            extents.append(place - highest[low][1])
+        return len(extents), extents
