@@ -14,6 +14,7 @@ planned again when a line dies, comes, slows or is emancipated.
 from __future__ import annotations
 
 import copy
+import math
 from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from typing import Any
@@ -41,7 +42,6 @@ from eqlbond.stats import BondStats
 _MOST_EVENTS = 10000
 _LONGEST_HOLD = 60.0
 _COALESCE = 0.005  # ports that are due within this many seconds are served in one wake-up
-_RETRY = 0.005  # a port that took nothing is asked again after so many seconds at the earliest
 
 
 def check_mtu(mtu: int) -> int:
@@ -75,14 +75,17 @@ class Bundle:
         queue_time: float = 0.5,
         flow_of: Callable[[bytes], Hashable] | None = None,
     ) -> None:
-        if not isinstance(scheduler, Scheduler):
+        if isinstance(scheduler, type) or not isinstance(scheduler, Scheduler):
             raise ConfigurationError("scheduler", f"an object with place(packet, lines, now), not {scheduler!r}")
         self.mtu = check_mtu(mtu)
         if isinstance(queue_bytes, bool) or not isinstance(queue_bytes, int) or queue_bytes < mtu:
             raise ConfigurationError("queue_bytes", f"bytes from the MTU ({mtu}) on, not {queue_bytes!r}")
         if isinstance(queue_time, bool) or not isinstance(queue_time, int | float) or not queue_time > 0:
             raise ConfigurationError("queue_time", f"seconds above 0, not {queue_time!r}")
-        self.scheduler = copy.deepcopy(scheduler)
+        try:
+            self.scheduler = copy.deepcopy(scheduler)
+        except Exception as error:
+            raise ConfigurationError("scheduler", f"cannot be copied (copy.deepcopy): {error!r}") from error
         self.queue_bytes = queue_bytes
         self.queue_time = queue_time
         self.members: list[Member] = []
@@ -122,7 +125,9 @@ class Bundle:
         if member in self.members:
             raise AlreadyEnslaved(f"{member.name} serves this bond already")
         if member.mtu_limit is not None and member.mtu_limit < self.mtu:
-            raise ConfigurationError("mtu", f"{member.name} carries {member.mtu_limit} bytes, the bond's MTU is {self.mtu}")
+            raise ConfigurationError(
+                "mtu", f"{member.name} carries {member.mtu_limit} bytes, the bond's MTU is {self.mtu}"
+            )
         member.framing.framer(self.mtu)
         self.members.append(member)
         self._events.append(Enslaved(now, member.owner))
@@ -140,7 +145,14 @@ class Bundle:
         self._events.append(Emancipated(now, member.owner))
 
     def connected(self, member: Member, now: float) -> None:
-        """The member's port is open."""
+        """The member's port is open.
+
+        Raises:
+            NotEnslaved: it does not belong to the bond, perhaps no longer.
+            ConfigurationError: its framing cannot carry packets of the bond's MTU.
+        """
+        if member not in self.members:
+            raise NotEnslaved(f"{member.name} does not serve this bond")
         member.connect(self.mtu, now)
         self._after_link(member, now)
 
@@ -161,20 +173,40 @@ class Bundle:
         if begun and not unsent:
             member.lost["in the port"] = member.lost.get("in the port", 0) + len(begun)
             begun = []
-        member.disconnect()
+        member.disconnect(now)
         self._ready.pop(member, None)
         self._deadlines.clear(member)
         self._links.clear(member)
         reclaimed = self._requeue(packets, member, now, planned=True) + self._requeue(begun, member, now, planned=False)
         member.reclaimed += reclaimed
+        self._events.append(SlaveDown(now, member.owner, reason, error, reclaimed))
         if was_up:
-            self._events.append(SlaveDown(now, member.owner, reason, error, reclaimed))
-            self._lines_are(tuple(line for line in self._up if line is not member.line), now)
-            if not self._up:
-                self._events.append(BondDown(now, f"{member.name}: {reason}"))
-        else:
-            self._events.append(SlaveDown(now, member.owner, reason, error, reclaimed))
+            self._line_left(member, now, reason)
         self._place_waiting(now)
+
+    def retire(self, member: Member, now: float, reason: str = "emancipated") -> None:
+        """Let a line finish the frame that it is at and take no other; what was planned for it goes by others.
+
+        `remove` it when it `wants_to_send` no more.
+        """
+        if not member.line.up:
+            return
+        packets = member.take_back()
+        for packet in packets:
+            self.backlog -= len(packet.payload)
+        member.retire()
+        member.reclaimed += self._requeue(packets, member, now, planned=True)
+        self._line_left(member, now, reason)
+        self._place_waiting(now)
+
+    def failed(self, member: Member, now: float, reason: str, error: BaseException | None = None) -> None:
+        """The member's port could not be opened."""
+        self._events.append(SlaveDown(now, member.owner, reason, error))
+
+    def _line_left(self, member: Member, now: float, reason: str) -> None:
+        self._lines_are(tuple(line for line in self._up if line is not member.line), now)
+        if not self._up:
+            self._events.append(BondDown(now, f"{member.name}: {reason}"))
 
     def set_rate(self, member: Member, rate: float | None, now: float) -> None:
         """Change what the line carries, bit/s. Raises `ConfigurationError`."""
@@ -224,21 +256,23 @@ class Bundle:
         if size > self.mtu:
             self.dropped["too big"] = self.dropped.get("too big", 0) + 1
             raise PacketTooBig(size, self.mtu)
+        flow = packet.flow
+        if flow is None and self._flow_of is not None:
+            flow = packet.flow = self._flow_of(packet.payload)
+        if flow is not None:  # nothing is counted before what may raise: a flow_of of one's own, an unhashable flow
+            waiting = self._flows.get(flow, 0)
+            self._flows[flow] = waiting + 1
+            # With nothing else planned there is nothing to pass, and the ordinary placement keeps order better.
+            packet.express = packet.priority > 0 or (waiting == 0 and self.backlog > 0)
+        else:
+            packet.express = packet.priority > 0
+        packet.copies = 1
         packet.sequence = self._sequence
         packet.entered = now
         self._sequence += 1
         self.packets_accepted += 1
         self.payload_accepted += size
         self.backlog += size
-        flow = packet.flow
-        if flow is None and self._flow_of is not None:
-            flow = packet.flow = self._flow_of(packet.payload)
-        if flow is not None:
-            waiting = self._flows.get(flow, 0)
-            self._flows[flow] = waiting + 1
-            packet.express = packet.priority > 0 or waiting == 0
-        elif packet.priority > 0:
-            packet.express = True
         if packet.express:
             self._urgent.append(packet)
             self._place_waiting(now)
@@ -259,7 +293,7 @@ class Bundle:
                     return False
                 raise SchedulerError("the scheduler waits while every line is idle: nothing would wake it")
             member = self._by_line[placement.line]
-            if placement.copies or placement.not_before or lines is not self._up:
+            if placement.copies != () or placement.not_before != 0.0 or lines is not self._up:
                 self._check(placement, lines, now)
         except Exception as error:
             # The scheduler is somebody's code; the bond goes on by the simplest rule.
@@ -271,13 +305,22 @@ class Bundle:
         else:
             member.plan(packet, now, placement.not_before)
         self._ready[member] = None
-        for line in placement.copies:
+        if placement.copies:
+            self._plan_copies(packet, placement.copies, now)
+        return True
+
+    def _plan_copies(self, packet: Packet, lines: tuple[Line, ...], now: float) -> None:
+        for line in lines:
             member = self._by_line[line]
             packet.copies += 1
             self.backlog += len(packet.payload)
-            member.plan(packet, now, 0.0)
+            if packet.flow is not None:  # each copy leaves its flow when it begins to go
+                self._flows[packet.flow] = self._flows.get(packet.flow, 0) + 1
+            if packet.express:
+                member.plan_express(packet, now)
+            else:
+                member.plan(packet, now, 0.0)
             self._ready[member] = None
-        return True
 
     def _unpaced_busy(self) -> bool:
         return any(member.unsent or member.wants_to_send() for member in self.members if member.line.up)
@@ -289,6 +332,7 @@ class Bundle:
                 raise SchedulerError(f"the scheduler chose {line!r}, which was not offered")
         if len(set(chosen)) != len(chosen):
             raise SchedulerError("the scheduler chose one line twice")
+        # What is not below the limit includes NaN.
         if not placement.not_before < max(now, placement.line.free) + _LONGEST_HOLD:
             raise SchedulerError(f"the scheduler holds a packet until {placement.not_before}, now is {now}")
 
@@ -317,9 +361,11 @@ class Bundle:
         for packet in packets:
             if packet.copies > 1:
                 packet.copies -= 1
+                if planned:
+                    self._flow_left(packet)
                 continue
             if self._withdrawn is not None:
-                self._guard(self._withdrawn, packet, member.line, now)
+                self._guard(now, self._withdrawn, packet, member.line, now)
             self.backlog += len(packet.payload)
             if packet.flow is not None and not planned:
                 self._flows[packet.flow] = self._flows.get(packet.flow, 0) + 1
@@ -338,6 +384,22 @@ class Bundle:
         self.backlog -= len(packet.payload)
         self._flow_left(packet)
 
+    def drop_all(self, reason: str) -> None:
+        """Drop and count everything that is queued or planned."""
+        packets = [*self._urgent, *self._queue]
+        self._urgent.clear()
+        self._queue.clear()
+        for member in self.members:
+            packets += member.take_back()
+        for packet in packets:
+            self._drop(packet, reason)
+
+    def count_undelivered(self, packet: Packet, reason: str) -> None:
+        """A received packet that the application did not take."""
+        self.packets_delivered -= 1
+        self.payload_delivered -= len(packet.payload)
+        self.dropped[reason] = self.dropped.get(reason, 0) + 1
+
     def _flow_left(self, packet: Packet) -> None:
         flow = packet.flow
         if flow is not None:
@@ -351,13 +413,13 @@ class Bundle:
 
     def _lines_are(self, up: tuple[Line, ...], now: float) -> None:
         """The set of lines, or what one of them carries, has changed."""
-        self._up = tuple(list(up))  # a new object: schedulers may tell by identity that something changed
+        self._up = (*up,)  # a new object: schedulers may tell by identity that something changed
         self._by_line = {member.line: member for member in self.members if member.line.up}
         mtus = [line.mtu for line in up]
         self._smallest_mtu = min(mtus, default=0)
         self._largest_mtu = max(mtus, default=0)
-        self._set_limit()
-        if self._lines_changed is not None and self._guard(self._lines_changed, self._up, now):
+        self._set_limit(now)
+        if self._lines_changed is not None and self._guard(now, self._lines_changed, self._up, now):
             for member in self.members:
                 if member.line.up:
                     packets = member.take_back(also_express=False)
@@ -365,22 +427,27 @@ class Bundle:
                         self.backlog -= len(packet.payload)
                     self._requeue(packets, member, now, planned=True)
 
-    def _set_limit(self) -> None:
+    def _set_limit(self, now: float) -> None:
         rates = [line.rate / line.bits_per_byte for line in self._up if line.rate is not None]
         self.limit = self.queue_bytes
         if rates and len(rates) == len(self._up):
             seconds = self.queue_time
             window = getattr(self.scheduler, "window", None)
             if window is not None:
-                needed = self._guard(window, self._up, self.mtu + self.mtu // 8)
-                seconds = max(seconds, (needed or 0.0) + 0.1)
+                needed = self._guard(now, self._window, window, self.mtu + self.mtu // 8) or 0.0
+                seconds = max(seconds, needed + 0.1)
             self.limit = max(2 * self.mtu, min(self.queue_bytes, int(seconds * sum(rates))))
 
-    def _guard(self, hook: Callable[..., Any], *arguments: Any) -> Any:
+    def _window(self, window: Callable[..., Any], size: int) -> float:
+        seconds = window(self._up, size)
+        if not isinstance(seconds, int | float) or not 0 <= seconds < math.inf:
+            raise SchedulerError(f"the scheduler's window is no number of seconds: {seconds!r}")
+        return seconds
+
+    def _guard(self, now: float, hook: Callable[..., Any], *arguments: Any) -> Any:
         try:
             return hook(*arguments)
         except Exception as error:
-            now = next((a for a in reversed(arguments) if isinstance(a, float)), 0.0)
             self._scheduler_failed(error, now)
             return None
 
@@ -398,7 +465,7 @@ class Bundle:
             self._links.clear(member)
         else:
             self._links.set(member, deadline)
-        if link.up != member.line.up:
+        if link.up != member.line.up and not member.retired:
             if link.up:
                 first = not self._up
                 mtu = min(link.mtu, self.mtu if member.mtu_limit is None else member.mtu_limit)
@@ -462,7 +529,7 @@ class Bundle:
         if when is None:
             self._deadlines.clear(member)
         elif member.line.byte_time:
-            self._deadlines.set(member, when if data else max(when, now + _RETRY))
+            self._deadlines.set(member, when if data or when > now else member.refused(now))
         elif when > now:
             self._deadlines.set(member, when)
         return data
@@ -506,6 +573,11 @@ class Bundle:
         # Ports that are due a little later are served in the same wake-up.
         for member in self._deadlines.pop_due(now + _COALESCE):
             self._ready[member] = None
+
+    @property
+    def has_news(self) -> bool:
+        """Whether there are events to take or ports to serve."""
+        return bool(self._ready or self._events)
 
     def take_events(self) -> list[Event]:
         """What has happened since the last call."""

@@ -83,7 +83,7 @@ class LineSpec:
 class _Run:
     """Bytes that were pushed together: byte j arrives at max(floor, origin + (first + j + 1) * bits / rate + delay)."""
 
-    __slots__ = ("bits", "data", "delay", "first", "floor", "origin", "rate", "taken")
+    __slots__ = ("bits", "data", "delay", "first", "floor", "last", "origin", "rate", "taken")
 
     def __init__(
         self, data: bytes, origin: float, first: int, bits: float, rate: float, delay: float, floor: float
@@ -96,6 +96,7 @@ class _Run:
         self.delay = delay
         self.floor = floor
         self.taken = 0
+        self.last = self.arrival(len(data) - 1)
 
     def arrival(self, index: int) -> float:
         due = self.origin + (self.first + index + 1) * self.bits / self.rate + self.delay
@@ -103,8 +104,8 @@ class _Run:
 
     def arrived(self, now: float) -> int:
         """Bytes of the run that have arrived by `now`, those taken before included."""
-        if now < self.floor:
-            return self.taken
+        if self.last <= now:
+            return len(self.data)
         count = _passed(self.origin, self.bits, self.rate, self.delay, now, self.first + len(self.data)) - self.first
         return count if count > self.taken else self.taken
 
@@ -238,7 +239,12 @@ class LineModel:
             How many were taken; the rest has no room and must be offered again. A cut line takes bytes at its
             usual pace, as a port does that does not know, and loses them.
         """
-        size = min(len(data), self.room(now))
+        size = len(data)
+        buffer = self.spec.buffer
+        if buffer is not None and now <= self.free and size > buffer - self._count:
+            size = min(size, self.room(now))
+        elif buffer is not None and size > buffer:
+            size = buffer
         if not size:
             return 0
         first = self._enter(size, now)
@@ -247,7 +253,7 @@ class LineModel:
         if self.is_cut or (spec.loss and self._rng.random() < spec.loss):
             self.lost_bytes += size
             return size
-        chunk = bytes(data[:size])
+        chunk = bytes(data) if size == len(data) else bytes(data[:size])
         if self._gap < size:
             chunk = self._damage(chunk)
         elif spec.byte_error_rate:
@@ -258,7 +264,7 @@ class LineModel:
     def _append(self, chunk: bytes, first: int, delay: float) -> None:
         run = _Run(chunk, self._origin, first, self._bits, self._rate, delay, self._last)
         self._runs.append(run)
-        self._last = run.arrival(len(chunk) - 1)
+        self._last = run.last
 
     def pull(self, now: float) -> bytes:
         """All bytes that have arrived by `now` and were not pulled before."""
@@ -268,6 +274,8 @@ class LineModel:
 
     def _arrived(self, now: float) -> bytes:
         runs = self._runs
+        if not runs:
+            return b""
         pieces = []
         while runs:
             run = runs[0]
@@ -399,13 +407,12 @@ class LineModel:
         self._origin = old_origin + (released + 1) * old_bits / old_rate - self._bits / self._rate
         self._count = waiting
         self.free = self._origin + waiting * self._bits / self._rate
-        self._last = self._runs[-1].arrival(len(self._runs[-1].data) - 1) if self._runs else -math.inf
+        self._last = self._runs[-1].last if self._runs else -math.inf
         for run in reversed(behind):
             gone = max(0, released - run.first)
             if gone:
                 head = _Run(run.data[:gone], run.origin, run.first, run.bits, run.rate, run.delay, run.floor)
                 head.taken = run.taken
-                self._last = head.arrival(gone - 1)
                 if head.taken < gone:
                     self._runs.append(head)
             self._append(run.data[gone:], max(0, run.first - released), run.delay)

@@ -63,17 +63,26 @@ class NegotiatedFraming(Framing, Protocol):
 class PlainLink:
     """A connection that needs no negotiation: up from the start, a framer and nothing else."""
 
-    __slots__ = ("dropped", "encode", "failure", "mtu", "receive_frames", "remedies", "up", "wire_size")
+    __slots__ = ("_framer", "encode", "failure", "mtu", "receive_frames", "up", "wire_size")
 
     def __init__(self, framer: Framer, mtu: int) -> None:
         self.up = True
         self.failure: str | None = None
         self.mtu = mtu
-        self.dropped = framer.dropped
-        self.remedies = framer.remedies
+        self._framer = framer
         self.encode = framer.encode
         self.wire_size = framer.wire_size
         self.receive_frames = framer.feed
+
+    @property
+    def dropped(self) -> Mapping[str, int]:
+        """The framer's counters, asked anew: they may be a property that makes a fresh mapping."""
+        return self._framer.dropped
+
+    @property
+    def remedies(self) -> Mapping[str, str]:
+        """The framer's."""
+        return self._framer.remedies
 
     def start(self, now: float) -> None:
         """Nothing to negotiate."""

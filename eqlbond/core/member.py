@@ -27,11 +27,13 @@ HIGH = 0.040
 # Sparse flows may not keep bulk from a line for ever: after so many of their bytes one planned frame goes.
 _EXPRESS_QUANTUM = 3000
 _RATE_WINDOW = 1.0
+RETRY = 0.005
+"""Seconds until a port that took nothing is asked again, at the earliest."""
 _SLOWEST = 1 / 64
 
-_set_free = Line.free.__set__  # type: ignore[attr-defined]
-_set_soonest = Line.soonest.__set__  # type: ignore[attr-defined]
-_set_planned = Line.planned.__set__  # type: ignore[attr-defined]
+_set_free = Line.free.__set__  # type: ignore[attr-defined, misc]
+_set_soonest = Line.soonest.__set__  # type: ignore[attr-defined, misc]
+_set_planned = Line.planned.__set__  # type: ignore[attr-defined, misc]
 _put = object.__setattr__
 
 
@@ -83,6 +85,7 @@ class Member:
         "_offset",
         "_partial",
         "_plan",
+        "_poll",
         "_reasons",
         "_rest",
         "_sent",
@@ -110,6 +113,7 @@ class Member:
         "planned_payload",
         "priority_set",
         "reclaimed",
+        "retired",
         "unsent",
         "whole_frames",
         "wire_free",
@@ -128,7 +132,7 @@ class Member:
         owner: Any = None,
         whole_frames: bool = False,
     ) -> None:
-        if not isinstance(framing, Framing):
+        if isinstance(framing, type) or not isinstance(framing, Framing):
             raise ConfigurationError("framing", f"a Framing such as Slip(), not {framing!r}")
         if mtu is not None and (isinstance(mtu, bool) or not isinstance(mtu, int) or mtu < 1):
             raise ConfigurationError("mtu", f"bytes from 1, or None, not {mtu!r}")
@@ -161,6 +165,7 @@ class Member:
         self._lag = 0.0
         self._lag_since: float | None = None
         self._stalls = 0
+        self._poll = 0.0  # a stalled port is not asked before
         self._reasons = 0
         self.planned_payload = 0
         self.handed: Packet | None = None  # with whole_frames: whose frame went last; None: a control frame
@@ -168,6 +173,7 @@ class Member:
         self.packets_sent = self.payload_sent = self.bytes_sent = 0
         self.packets_received = self.payload_received = self.bytes_received = 0
         self.reclaimed = self.connections = 0
+        self.retired = False
         self.dropped: dict[str, int] = {}
         self.lost: dict[str, int] = {}
 
@@ -203,9 +209,11 @@ class Member:
         """The port is open: make the connection. Raises `ConfigurationError` where the framing cannot carry `mtu`."""
         self.link = make_link(self.framing, mtu)
         self.connections += 1
+        self.retired = False
         self._reasons = 0
         self.wire_free = now
         self._stalls = 0
+        self._poll = 0.0
         self._lag, self._lag_since = 0.0, None
         self.unsent = 0
         self._plan_with(self.configured_rate)
@@ -220,7 +228,12 @@ class Member:
         _put(self.line, "framing", framing)
         _put(self.line, "up", True)
 
-    def disconnect(self) -> None:
+    def retire(self) -> None:
+        """Carry no further packet; the frame that is on its way is finished."""
+        self.retired = True
+        _put(self.line, "up", False)
+
+    def disconnect(self, now: float) -> None:
         """The connection is gone. Reclaim what it held first."""
         _put(self.line, "up", False)
         if self.link is not None:
@@ -228,6 +241,9 @@ class Member:
                 self.dropped[reason] = self.dropped.get(reason, 0) + n
         self.link = None
         self.control.clear()
+        self.unsent = 0
+        self.wire_free = min(self.wire_free, now)
+        _set_planned(self.line, 0)
 
     def _wire_size(self, packet: Packet) -> int:
         return len(packet.payload) if self.link is None else self.link.wire_size(packet)
@@ -278,7 +294,7 @@ class Member:
         free = self.wire_free + (rest + kept) * line.byte_time
         _set_free(line, free)
         _set_soonest(line, free)
-        _set_planned(line, rest + kept)
+        _set_planned(line, rest + kept + self.unsent)
         return packets
 
     def take_back_unsent(self, now: float) -> list[Packet]:
@@ -313,8 +329,8 @@ class Member:
         if self.line.byte_time == 0.0:
             return start
         refill = self.wire_free - LOW
-        if self._stalls > 3:  # a port that takes nothing is asked less and less often
-            refill = max(refill, now + min(0.25, 0.01 * self._stalls))
+        if refill < self._poll:
+            refill = self._poll
         if start > refill and start > self.wire_free:
             return start
         return refill
@@ -331,6 +347,9 @@ class Member:
         if byte_time:
             if unsent is not None:
                 self._hear(now, unsent)
+            elif self._stalls and room > 0:
+                self._stalls = 0
+                self._poll = 0.0
             backlog = self.wire_free - now
             if backlog <= 0.0:
                 self.wire_free = now
@@ -342,9 +361,11 @@ class Member:
                 room = allowed
             while self._sent and self._sent[0][0] <= now:
                 self._sent.popleft()
-        elif unsent is not None and unsent != self.unsent:
-            _set_planned(line, line.planned + unsent - self.unsent)
-            self.unsent = unsent
+        else:
+            unsent = unsent or 0
+            if unsent != self.unsent:
+                _set_planned(line, line.planned + unsent - self.unsent)
+                self.unsent = unsent
         if room <= 0:
             return b""
         pieces: list[bytes] = []
@@ -444,7 +465,10 @@ class Member:
         if link is None or not self.line.up:
             return b""
         if self._express and (
-            not self._plan or self._express[0][0].priority > 0 or self._express_run < _EXPRESS_QUANTUM
+            not self._plan
+            or self._express[0][0].priority > 0
+            or self._express_run < _EXPRESS_QUANTUM
+            or now < self._plan[0][2] > self.wire_free + ahead
         ):
             packet, size = self._express.popleft()
             self._express_run += size
@@ -487,11 +511,24 @@ class Member:
             _set_free(line, line.free + late)
             self._shift += late
             self._lag += late
-            self._stalls += 1
+            self._stalled(now)
         else:
             self._stalls = 0
+            self._poll = 0.0
         if self._lag_since is None:
             self._lag_since = now
+
+    def _stalled(self, now: float) -> None:
+        # A port that takes nothing is asked less and less often. The time is fixed here and not when it is
+        # asked for: new packets ask, too, and would put it off again and again.
+        self._stalls += 1
+        if self._stalls > 3:
+            self._poll = now + min(0.25, 0.01 * self._stalls)
+
+    def refused(self, now: float) -> float:
+        """The port had no room though its clock was due; returns when to ask it again."""
+        self._stalled(now)
+        return max(self._poll, now + RETRY)
 
     def learn_rate(self, now: float) -> bool:
         """Judge the last second of the port's draining; True when the rate to plan with has changed."""

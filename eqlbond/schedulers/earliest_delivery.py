@@ -21,8 +21,12 @@ from eqlbond.schedulers.base import Line, Placement
 
 # Prices in bytes of line capacity, for a bond with a full plan and for an idle one; found with the
 # simulator on 57600+28800+14400+9600 with packets of 40, 576 and 1500 bytes, in bulk and at 80 % load.
-_LATE = (110.0, 500.0)
+_LATE = (115.0, 500.0)
 _DELAY = (0.04, 0.3)
+# Two packets that come in by different lines within this time may be read in either order: timers, UARTs and USB
+# adapters have a grain of some milliseconds. Never more than a share of a packet's time on the line.
+_GRAIN = 0.004
+_GRAIN_SHARE = 0.125
 _UNPACED_LIMIT = 65536
 _UNPACED_BYTE_TIME = 1e-9
 
@@ -50,8 +54,8 @@ class EarliestDelivery:
 
     Args:
         hold: ``"never"`` lets packets overtake (plain EDPF); ``"balanced"``, the default, holds where it
-            is cheap; ``"strict"`` never overtakes, at a few percent of throughput with mixed sizes. A number is the price of
-            one late packet in bytes (balanced: 110).
+            is cheap; ``"strict"`` never overtakes, at a few percent of throughput with mixed sizes. A number is
+            the price of one late packet in bytes (balanced: 115).
 
     Raises:
         ConfigurationError: `hold` is none of these.
@@ -72,6 +76,7 @@ class EarliestDelivery:
     hold: float | Literal["never", "balanced", "strict"] = "balanced"
     _late: float = attrs.field(init=False, repr=False)
     _ordered: list[float] = attrs.field(factory=list, init=False, repr=False)
+    _front_line: Line | None = attrs.field(default=None, init=False, repr=False)
     _largest: int = attrs.field(default=0, init=False, repr=False)
     _lines: Sequence[Line] = attrs.field(default=(), init=False, repr=False)
     _window: float = attrs.field(default=0.0, init=False, repr=False)
@@ -112,19 +117,25 @@ class EarliestDelivery:
             arrival = start + largest * byte_time + line.latency
             if arrival < fits:
                 fits = arrival
-        if chosen is None or begins - now > self._window:
+        # What a line without a rate may hold is bounded in bytes, above; the window is for clocks.
+        if chosen is None or (begins - now > self._window and chosen.byte_time):
             return None
         ordered = self._ordered
         front = ordered[-1] if ordered else now
         # No other line can be cheaper when the earliest arrival is in order and opens no hole that no packet fills.
-        if self._late == 0.0 or (earliest >= front and earliest <= fits):
-            self._arrives(earliest, now)
+        if self._late == 0.0 or (
+            earliest <= fits
+            and earliest
+            >= (front if chosen is self._front_line or not ordered else front + self._grain(chosen, largest))
+        ):
+            self._arrives(chosen, earliest, now)
             return Placement(chosen)
         return self._weigh(packet, lines, now, front, begins)
 
     def lines_changed(self, lines: Sequence[Line], now: float) -> bool:
         """All is planned anew, in order."""
         self._ordered.clear()
+        self._front_line = None
         self._lines = ()
         return True
 
@@ -147,13 +158,18 @@ class EarliestDelivery:
         self._window = self.window(lines, self._largest)
         self._capacity = sum(1.0 / line.byte_time for line in lines if line.byte_time)
 
-    def _arrives(self, arrival: float, now: float) -> None:
+    @staticmethod
+    def _grain(line: Line, size: int) -> float:
+        return min(_GRAIN, _GRAIN_SHARE * size * line.byte_time)
+
+    def _arrives(self, line: Line, arrival: float, now: float) -> None:
         # The arrivals of packets that are in order, rising; a packet that this one overtakes is late
         # already and holds nobody back any more.
         ordered = self._ordered
         while ordered and ordered[-1] > arrival:
             ordered.pop()
         ordered.append(arrival)
+        self._front_line = line
         if len(ordered) > 256:
             del ordered[: bisect_right(ordered, now, 0, len(ordered) - 1)]
 
@@ -172,7 +188,7 @@ class EarliestDelivery:
 
     def _weigh(self, packet: Packet, lines: Sequence[Line], now: float, front: float, begins: float) -> Placement:
         largest = self._largest
-        filled = min(1.0, 1.25 * (begins - now) / self._window) if self._window else 1.0
+        filled = min(1.0, 2.0 * (begins - now) / self._window) if self._window else 1.0
         late = self._late if self.hold != "balanced" else _LATE[1] + filled * (_LATE[0] - _LATE[1])
         delay = (_DELAY[1] + filled * (_DELAY[0] - _DELAY[1])) * self._capacity
         starts = [line.free if line.free > now else now for line in lines]
@@ -180,28 +196,31 @@ class EarliestDelivery:
         best_line = lines[0]
         best_arrival = best_hold = 0.0
         for line, start in zip(lines, starts, strict=True):
+            if not line.byte_time and line.planned > _UNPACED_LIMIT:
+                continue
             byte_time = line.byte_time or _UNPACED_BYTE_TIME
             size = line.wire_size(packet)
             arrival = start + size * byte_time + line.latency
-            if arrival >= front:
+            due = front if line is self._front_line else front + self._grain(line, largest)
+            if arrival >= due:
                 cost = delay * (arrival - now)
                 if cost < best_cost:
                     cost += self._holes(lines, starts, line, front, arrival)
                 if cost < best_cost:
                     best_cost, best_line, best_arrival, best_hold = cost, line, arrival, 0.0
                 continue
-            gap = (front - line.latency - start) / byte_time  # bytes that the line could carry before the front
-            cost = min(gap, largest) - size + delay * (front - now)
+            gap = (due - line.latency - start) / byte_time  # bytes that the line could carry until then
+            cost = min(gap, largest) - size + delay * (due - now)
             if cost < best_cost:
-                best_cost, best_line, best_arrival = cost, line, front
-                best_hold = front - size * byte_time - line.latency
+                best_cost, best_line, best_arrival = cost, line, due
+                best_hold = due - size * byte_time - line.latency
             cost = late + delay * (arrival - now)
             if cost < best_cost:
                 overtaken = len(self._ordered) - bisect_right(self._ordered, arrival)
-                cost += late * (overtaken - 1)
+                cost += late * max(0, overtaken - 1)
                 if cost < best_cost:
                     best_cost, best_line, best_arrival, best_hold = cost, line, arrival, 0.0
-        self._arrives(best_arrival, now)
+        self._arrives(best_line, best_arrival, now)
         return Placement(best_line, best_hold)
 
     def _holes(self, lines: Sequence[Line], starts: list[float], but: Line, front: float, arrival: float) -> float:

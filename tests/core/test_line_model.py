@@ -193,7 +193,7 @@ def test_cut_and_revive() -> None:
     line.push(b"0123456789", 0.0)
     assert line.cut(0.1 - 0.001) == 6  # five have left, of them one is on its way; the first four have arrived
     assert line.is_cut
-    assert line.waiting(0.1) == 0
+    assert line.waiting(0.1 - 0.001) == 0
     assert line.pull(9.0) == b"0123"
     assert line.push(bytes(100), 1.0) == 100
     assert line.waiting(1.5) == 50  # the port does not know, and sends on
@@ -236,6 +236,19 @@ def test_the_byte_on_the_wire_ends_as_it_began(new: float | None, arrivals: list
     assert seen == pytest.approx([at + 0.5 for at in arrivals])
 
 
+def test_a_change_of_rate_amid_a_chunk_that_was_pulled_in_part() -> None:
+    line = model(rate=1000)
+    line.push(b"0123456789", 0.0)
+    assert line.pull(0.03) == b"012"
+    line.set_rate(0.055, 100)
+    assert line.pull(0.05) == b"34"
+    assert line.next_arrival() == pytest.approx(0.06)
+    assert line.pull(0.061) == b"5"
+    assert line.next_arrival() == pytest.approx(0.16)
+    assert line.pull(9.0) == b"6789"
+    assert line.in_flight == 0
+
+
 def test_rate_from_none() -> None:
     line = model(rate=None)
     line.push(b"abc", 1.0)
@@ -247,19 +260,20 @@ def test_rate_from_none() -> None:
 
 # ---- hypothesis: whatever is done, and whenever one looks
 
-times = st.floats(0, 2, allow_nan=False)
-actions = st.lists(
-    st.one_of(
-        st.tuples(st.just("push"), times, st.integers(0, 400)),
-        st.tuples(st.just("rate"), times, st.sampled_from([300, 9600, 57600, None])),
-        st.tuples(st.just("cut"), times, st.none()),
-        st.tuples(st.just("revive"), times, st.none()),
-    ),
-    max_size=15,
+gaps = st.sampled_from([0.0, 0.0, 0.003, 0.04, 0.04, 0.3, 1.5])
+looks = st.lists(st.floats(0, 1), max_size=2)
+actions = st.one_of(
+    st.tuples(st.just("push"), st.integers(0, 400)),
+    st.tuples(st.just("push"), st.just(100)),
+    st.tuples(st.just("rate"), st.sampled_from([300, 9600, 57600, None])),
+    st.tuples(st.sampled_from(["cut", "revive"]), st.none()),
 )
+# What is done, how long after the step before, and when one looks in between, as parts of the gap.
+Steps = list[tuple[tuple[str, object], float, list[float]]]
+steps = st.lists(st.tuples(actions, gaps, looks), max_size=12)
 specs = st.builds(
     LineSpec,
-    st.sampled_from([300, 9600, 14400, 115200, None]),
+    st.sampled_from([300, 2400, 9600, 115200, None]),
     bits_per_byte=st.sampled_from([8, 10, 11.5]),
     latency=st.sampled_from([0, 0.01, 0.3]),
     jitter=st.sampled_from([0.0, 0.2]),
@@ -269,18 +283,20 @@ specs = st.builds(
 )
 
 
-def run(spec: LineSpec, todo: list[tuple[str, float, object]], looks: list[float]) -> tuple[LineModel, bytes]:
-    """Do `todo` in the order of time, pulling at `looks` too; the model, and what came."""
+def run(spec: LineSpec, todo: Steps, *, look: bool) -> tuple[LineModel, bytes]:
+    """Do `todo`, pulling in between where asked to; the model, and what came."""
     line = LineModel(spec, random.Random(7))
     got = b""
     serial = 0
-    for what, now, value in sorted([*todo, *(("look", at, None) for at in looks)], key=lambda item: item[1]):
-        if what == "look":
+    now = 50.0
+    for (what, value), gap, parts in todo:
+        for part in sorted(parts) if look else []:
             due = line.next_arrival()
-            piece = line.pull(now)
-            assert bool(piece) == (due is not None and due <= now)
+            piece = line.pull(now + gap * part)
+            assert bool(piece) == (due is not None and due <= now + gap * part)
             got += piece
-        elif what == "push":
+        now += gap
+        if what == "push":
             assert isinstance(value, int)
             data = (b"%d," % serial * value)[:value]
             serial += 1
@@ -301,14 +317,17 @@ def run(spec: LineSpec, todo: list[tuple[str, float, object]], looks: list[float
 
 
 @settings(max_examples=150, deadline=None)
-@given(specs, actions, st.lists(times, max_size=12))
-def test_the_stream_does_not_depend_on_when_one_looks(
-    spec: LineSpec, todo: list[tuple[str, float, object]], looks: list[float]
-) -> None:
-    rare, first = run(spec, todo, [])
-    often, second = run(spec, todo, looks)
+@given(specs, steps)
+def test_the_stream_does_not_depend_on_when_one_looks(spec: LineSpec, todo: Steps) -> None:
+    rare, first = run(spec, todo, look=False)
+    often, second = run(spec, todo, look=True)
     end = 10_000.0
-    assert first + rare.pull(end) == second + often.pull(end)
+    while (due := often.next_arrival()) is not None:
+        assert often.last_arrival() == rare.last_arrival()
+        piece = often.pull(due)
+        assert piece
+        second += piece
+    assert first + rare.pull(end) == second
     for line in (rare, often):
         assert line.next_arrival() is None
         assert line.in_flight == 0
@@ -361,6 +380,24 @@ def test_jitter_delays_and_never_overtakes(frames: list[tuple[float, int]], seed
         assert arrival >= last
         assert line.free + 0.1 <= arrival <= max(last, line.free + 0.6)
         last = arrival
+
+
+def test_a_chunk_with_less_jitter_waits_for_the_one_before() -> None:
+    draws = iter([0.9, 0.0, 0.5])
+
+    class Draws:
+        def random(self) -> float:
+            return next(draws)
+
+    line = LineModel(LineSpec(1000, jitter=1.0), Draws())
+    arrivals = []
+    for data in (b"a", b"b", b"c"):
+        line.push(data, 0.0)
+        arrivals.append(line.last_arrival())
+    assert arrivals == pytest.approx([0.91, 0.91, 0.91])
+    assert line.pull(0.9) == b""
+    assert line.next_arrival() == pytest.approx(0.91)
+    assert line.pull(0.911) == b"abc"
 
 
 def test_a_pull_costs_by_chunks_and_not_by_bytes() -> None:
