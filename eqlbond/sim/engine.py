@@ -53,6 +53,7 @@ class _Way:
 
     __slots__ = (
         "arrive",
+        "certain",
         "checks",
         "done",
         "end",
@@ -85,6 +86,7 @@ class _Way:
         self.sized = isinstance(self.member.framing, SizedFraming)
         # Frames that cannot change their times any more need not be kept as bytes.
         self.keep = not self.sized or bool(line.rate_changes)
+        self.certain = self.sized and not line.rate_changes and not line.cut_at and run.placed is None
         self.tells = line.tells_queue
         self.checks = bool(spec.byte_error_rate)
         self.touches = isinstance(line.framing, NegotiatedFraming)
@@ -116,6 +118,10 @@ class _Way:
         if arrival is None:
             why = "cut" if model.is_cut else "loss" if spec.loss else "byte errors"
             self._lost(packet, start, model.free, why)
+        elif self.certain and self.traffic.on_delivery is None and packet is not None:
+            # Nothing can change the arrival and nobody waits for it: no event.
+            self.run.count = count = self.run.count + 1
+            self.traffic.foresee(packet, arrival, count, self.index)
         else:
             self.flying.append((size, start, packet))
             self.run.count = count = self.run.count + 1
@@ -500,7 +506,7 @@ class Run:
     def _report(self) -> Iterable[str]:
         for end in self.ends:
             bundle, traffic = end.bundle, end.traffic
-            waiting = sum(1 for time in traffic.arrived if time < 0.0) - len(traffic.missing())
+            waiting = traffic.missing().get("waiting", 0)
             yield (
                 f"end {end.name}: {bundle.queued_packets} packets wait for a place on a line, {waiting} in all are not "
                 f"delivered; {bundle.backlog} bytes of {bundle.limit} queued; scheduler {bundle.scheduler!r}"

@@ -157,6 +157,8 @@ def build_result(run: Run, settings: Settings, scheduler: str, workload: str) ->
     """Sum up a run that is over."""
     here, there = run.ends
     traffic = here.traffic
+    for end in run.ends:
+        end.traffic.settle(settings.until)
     arrived = [time for time in traffic.arrived if time >= 0.0]
     duration = max(arrived, default=run.now)
     delays = [came - went for came, went in zip(traffic.arrived, traffic.entered, strict=True) if came >= 0.0]
@@ -165,10 +167,6 @@ def build_result(run: Run, settings: Settings, scheduler: str, workload: str) ->
     reordered, extents = traffic.reordering()
     lines, needed = _lines(run, here, duration)
     capacity = run.count_capacity(duration)
-    lost: dict[str, int] = {}
-    for number in traffic.flying:
-        reason = traffic.lost.get(number, "waiting")
-        lost[reason] = lost.get(reason, 0) + 1
     return Result(
         workload=workload,
         scheduler=scheduler,
@@ -191,7 +189,7 @@ def build_result(run: Run, settings: Settings, scheduler: str, workload: str) ->
         reordering_extent_max=max(extents, default=0),
         duplicates=traffic.duplicates,
         damaged=traffic.damaged,
-        lost=lost,
+        lost=traffic.missing(),
         drops=_drops(run),
         queue_peak=here.peak,
         lines=lines,
