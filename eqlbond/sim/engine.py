@@ -11,7 +11,7 @@ import random
 from collections import deque
 from collections.abc import Callable, Hashable, Iterable
 from heapq import heappop, heappush
-from typing import Any, Literal
+from typing import Any, Literal, NoReturn
 
 import attrs
 
@@ -74,7 +74,9 @@ class _Way:
         "traffic",
     )
 
-    def __init__(self, run: Run, index: int, line: SimLine, end: End, to: End, spec: LineSpec, rng: random.Random) -> None:
+    def __init__(
+        self, run: Run, index: int, line: SimLine, end: End, to: End, spec: LineSpec, rng: random.Random
+    ) -> None:
         self.run = run
         self.index = index
         self.end = end
@@ -265,6 +267,7 @@ class Run:
         self.sized = settings.frames == "size"
         self.capacity = 0.0
         self._workload = workload
+        self._said = describe(schedulers[0])
         self._up_since: list[float | None] = [0.0] * len(lines)
         self._rates = [line.rate for line in lines]
         self.ends = self._make_ends(schedulers)
@@ -364,10 +367,16 @@ class Run:
         self.touched[here] = None
         return number
 
+    def useless(self, number: int) -> None:
+        """Packet `number` of end 0 brought what was there already: it did not have to go."""
+        self.ends[0].traffic.useless.add(number)
+
     def check_size(self, field: str, size: Any) -> None:
         """See that packets of `size` bytes can be sent. Raises `ConfigurationError`."""
         if isinstance(size, bool) or not isinstance(size, int) or not SMALLEST <= size <= self.mtu:
-            raise ConfigurationError(field, f"bytes from {SMALLEST} (a packet's number) to the MTU ({self.mtu}), not {size!r}")
+            raise ConfigurationError(
+                field, f"bytes from {SMALLEST} (a packet's number) to the MTU ({self.mtu}), not {size!r}"
+            )
 
     # -- the loop
 
@@ -388,7 +397,7 @@ class Run:
         self._loop()
         for end in self.ends:
             self._take_events(end)
-        return build_result(self, self.settings, describe(self.ends[0].bundle.scheduler), describe(self._workload))
+        return build_result(self, self.settings, self._said, describe(self._workload))
 
     def _loop(self) -> None:
         heap, touched = self.heap, self.touched
@@ -410,14 +419,14 @@ class Run:
                 self.now = until
                 if until < math.inf:
                     return
-                self._stalled("nothing is left that could happen, and the workload is not at its end")
+                self.stalled("nothing is left that could happen, and the workload is not at its end")
             if when > self.now:
                 self.now = when
                 still = 0
             else:
                 still += 1
                 if still > _STANDSTILL:
-                    self._stalled(f"{_STANDSTILL} events in a row happened at one moment")
+                    self.stalled(f"{_STANDSTILL} events in a row happened at one moment")
             if due is None:
                 entry = heappop(heap)
                 entry[2](entry[3])
@@ -453,7 +462,7 @@ class Run:
         for event in end.bundle.take_events():
             end.events.append(event)
             if isinstance(event, SchedulerFailed):
-                self._stalled(f"end {end.name}: {event.error}", event.error)
+                self.stalled(f"end {end.name}: {event.error}", event.error)
 
     # -- what happens to lines
 
@@ -500,7 +509,8 @@ class Run:
 
     # -- when it goes wrong
 
-    def _stalled(self, problem: str, cause: BaseException | None = None) -> None:
+    def stalled(self, problem: str, cause: BaseException | None = None) -> NoReturn:
+        """End the run with a report of who waits for what. Raises `SimulationStalled`."""
         raise SimulationStalled(f"after {self.now:g} s: {problem}", "\n".join(self._report())) from cause
 
     def _report(self) -> Iterable[str]:
@@ -593,4 +603,6 @@ def simulate(
     workload = Bulk() if workload is None else workload
     if not isinstance(workload, Workload):
         raise ConfigurationError("workload", f"a workload such as Bulk(289284), not {workload!r}")
-    return Run(as_lines(lines), workload, (scheduler, scheduler if back_scheduler is None else back_scheduler), settings).run()
+    return Run(
+        as_lines(lines), workload, (scheduler, scheduler if back_scheduler is None else back_scheduler), settings
+    ).run()

@@ -153,6 +153,16 @@ def merge(counts: Mapping[str, int], into: dict[str, int]) -> None:
 
 
 def describe(value: Any) -> str:
-    """A scheduler or a workload, for tables: its repr, without what says nothing."""
-    text = repr(value)
-    return type(value).__name__ + "()" if " object at 0x" in text else text
+    """A scheduler or a workload, for tables: how it would be written, without what is as by default."""
+    kind = type(value)
+    if not attrs.has(kind):
+        return f"{kind.__name__}()"
+    said = []
+    for field in attrs.fields(kind):
+        if not field.init:
+            continue
+        now = getattr(value, field.name)
+        if now != field.default:
+            shown = field.repr(now) if callable(field.repr) else repr(now)
+            said.append(f"{field.alias}={shown}" if field.kw_only or said or field.name != "size" else shown)
+    return f"{kind.__name__}({', '.join(said)})"

@@ -85,7 +85,9 @@ class SimLine:
     def __attrs_post_init__(self) -> None:
         self.forth()
         if self.back is not None and not isinstance(self.back, LineSpec):
-            raise ConfigurationError("back", f"a LineSpec, or None for a line that is the same both ways, not {self.back!r}")
+            raise ConfigurationError(
+                "back", f"a LineSpec, or None for a line that is the same both ways, not {self.back!r}"
+            )
         if self.cut not in ("hangup", "silence"):
             raise ConfigurationError("cut", f"'hangup' or 'silence', not {self.cut!r}")
         if not isinstance(self.framing, Framing):

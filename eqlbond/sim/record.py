@@ -52,6 +52,7 @@ class Traffic:
         "order",
         "sized",
         "sizes",
+        "useless",
     )
 
     def __init__(self, sized: bool) -> None:
@@ -65,6 +66,7 @@ class Traffic:
         self.flying: dict[int, Packet] = {}  # what is to arrive byte by byte as it was sent
         self.data: dict[int, Any] = {}
         self.lost: dict[int, str] = {}  # what last took a packet, by number; it may have gone again by another line
+        self.useless: set[int] = set()  # arrived, and brought nothing new
         self.duplicates = 0
         self.damaged = 0
         self.on_delivery: Callable[[int, Any], None] | None = None

@@ -205,9 +205,12 @@ def _lines(run: Run, end: End, duration: float) -> tuple[tuple[LineResult, ...],
     """The lines, and the bits that had to go: each delivered packet once, on the line that delivered it."""
     traffic = end.traffic
     payload = [0] * len(run.lines)
-    for size, line in zip(traffic.sizes, traffic.line, strict=True):
+    needful = [0] * len(run.lines)
+    for number, (size, line) in enumerate(zip(traffic.sizes, traffic.line, strict=True)):
         if line >= 0:
             payload[line] += size
+            if number not in traffic.useless:
+                needful[line] += size
     total = sum(member.bytes_sent for member in end.members) or 1
     lines = []
     needed = 0.0
@@ -216,7 +219,7 @@ def _lines(run: Run, end: End, duration: float) -> tuple[tuple[LineResult, ...],
         spec = way.model.spec
         bits = member.bytes_sent * spec.bits_per_byte
         # Framing in proportion: what was lost or came twice did not have to go.
-        needed += bits * payload[number] / member.payload_sent if member.payload_sent else 0.0
+        needed += bits * needful[number] / member.payload_sent if member.payload_sent else 0.0
         lines.append(
             LineResult(
                 name=member.name,
