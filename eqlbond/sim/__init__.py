@@ -1,8 +1,8 @@
 """The simulator: the engine of eqlbond driven by discrete events, so that a claim about a scheduler is a number.
 
 `simulate` runs one case, `compare` the same with several schedulers; lines are `SimLine`, traffic is a workload such as
-`Bulk`, `Poisson` or `Tcp`. No root, no serial port, no waiting: an hour of traffic takes seconds, and the same seed gives the same
-figures.
+`Bulk`, `Poisson` or `Tcp`. No root, no serial port, no waiting: an hour of traffic takes seconds, and the same seed
+gives the same figures.
 """
 
 from eqlbond.core.line_model import LineSpec

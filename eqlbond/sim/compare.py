@@ -42,7 +42,8 @@ _COLUMNS = (
 class Comparison:
     """What `compare` found: `results` by the scheduler's name, one for each seed.
 
-    In a notebook it shows as a table; `str()` is the same as text. Figures are means over the seeds, "by up to" the most.
+    In a notebook it shows as a table; `str()` is the same as text. Figures are means over the seeds, "by up to" the
+    most.
     """
 
     title: str
@@ -149,8 +150,8 @@ def compare(
 
     Args:
         lines: as for `simulate`.
-        schedulers: the policies, or a mapping from names to them; by default `EarliestDelivery` with and without holding
-            back, `Eql` and `RoundRobin`.
+        schedulers: the policies, or a mapping from names to them; by default `EarliestDelivery` with and without
+            holding back, `Eql` and `RoundRobin`.
         workload: as for `simulate`.
         seeds: one run of each scheduler for each.
         options: further arguments of `simulate`, such as `mtu`.

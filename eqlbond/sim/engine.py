@@ -171,7 +171,12 @@ class _Way:
         self._place(packet, start, end, None, why)
 
     def cut(self, now: float) -> None:
-        """What is waiting and what is on its way is lost."""
+        """What is waiting and what is on its way is lost; the part of a frame that is there already, has been read."""
+        if not self.sized:
+            data = self.model.pull(now)
+            packets = self.to.bundle.receive(self.to_member, data, now) if data else []
+            if packets:
+                self.traffic.deliver(packets, now, self.index)
         self.model.cut(now)
         self.epoch += 1
         for _, start, packet in self.flying:
@@ -417,8 +422,8 @@ class Run:
                 due, when = second, second.deadline
             if when > until:
                 self.now = until
-                if until < math.inf:
-                    return
+                return
+            if when == math.inf:
                 self.stalled("nothing is left that could happen, and the workload is not at its end")
             if when > self.now:
                 self.now = when
@@ -559,10 +564,10 @@ def simulate(
         back_scheduler: the policy of the other end; by default the same.
         mtu: the largest packet, bytes.
         seed: of everything random. The same seed gives the same result.
-        frames: ``codec`` sends every byte through the lines' framings, both ways; ``size`` only the frames' sizes, which is
-            several times faster; contents and byte errors then mean nothing (a frame that is hit is lost).
-        pacing: ``frames`` hands a port one frame at a time, so each event is a frame; ``pieces`` hands it what it can send in
-            the next 40 ms, as on real ports. Arrivals are then seen at the ends of pieces.
+        frames: ``codec`` sends every byte through the lines' framings, both ways; ``size`` only sizes, which is
+            faster; contents then mean nothing, and a frame that a byte error hits is lost.
+        pacing: ``frames`` hands a port one frame at a time, so each event is a frame; ``pieces`` hands it what it can
+            send in the next 40 ms, as on real ports. Arrivals are then seen at the ends of pieces.
         content: of the packets: ``random``, ``text`` (nothing to escape) or ``escapes`` (SLIP doubles it).
         until: end after so many seconds, whatever is under way.
         queue_bytes, queue_time: the bond's limits on what waits, as of `Bundle`.

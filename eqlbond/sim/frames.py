@@ -157,7 +157,7 @@ def describe(value: Any) -> str:
     kind = type(value)
     if not attrs.has(kind):
         return f"{kind.__name__}()"
-    said = []
+    said: list[str] = []
     for field in attrs.fields(kind):
         if not field.init:
             continue

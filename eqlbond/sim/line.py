@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from typing import Any, Literal
 
 import attrs
@@ -15,12 +16,20 @@ from eqlbond.exceptions import ConfigurationError
 
 
 def _times(field: str, value: Any) -> tuple[float, ...]:
-    given = (value,) if isinstance(value, int | float) else tuple(value)
+    given = tuple(value) if isinstance(value, Iterable) else (value,)
     for time in given:
         _seconds(field, time)
-    if any(later <= sooner for sooner, later in zip(given, given[1:], strict=False)):
+    if any(later <= sooner for sooner, later in pairwise(given)):
         raise ConfigurationError(field, f"the times {given} must rise")
     return tuple(map(float, given))
+
+
+def _cuts(value: Any) -> tuple[float, ...]:
+    return _times("cut_at", value)
+
+
+def _revivals(value: Any) -> tuple[float, ...]:
+    return _times("revive_at", value)
 
 
 def _seconds(field: str, value: Any) -> None:
@@ -58,9 +67,9 @@ class SimLine:
     """Bytes that the port takes beyond what has left; None: no limit. The bond's own pacing keeps it short anyway."""
     back: LineSpec | None = attrs.field(default=None, kw_only=True)
     """The other direction, where it differs."""
-    cut_at: tuple[float, ...] = attrs.field(default=(), kw_only=True, converter=lambda v: _times("cut_at", v))
+    cut_at: tuple[float, ...] = attrs.field(default=(), kw_only=True, converter=_cuts)
     """When the line is cut, seconds: a time or several. What is on its way is lost."""
-    revive_at: tuple[float, ...] = attrs.field(default=(), kw_only=True, converter=lambda v: _times("revive_at", v))
+    revive_at: tuple[float, ...] = attrs.field(default=(), kw_only=True, converter=_revivals)
     """When it is mended, seconds: one time after each cut (the last may be left out)."""
     cut: Literal["hangup", "silence"] = attrs.field(default="hangup", kw_only=True)
     """Whether both ends hear of a cut, as of an adapter that is unplugged, or nothing arrives and nobody is told."""

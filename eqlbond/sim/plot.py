@@ -69,7 +69,8 @@ def both(
     lanes = len(next(iter(results.values())).lines)
     above = 0.4 + len(results) * (0.55 + 0.34 * lanes)
     figure = _figure(10, above + 4.2)
-    upper, lower = figure.subfigures(2, 1, height_ratios=[above, 4.2])
+    parts: Any = figure.subfigures(2, 1, height_ratios=[above, 4.2])
+    upper, lower = parts
     panels = upper.subplots(len(results), 1, sharex=True, squeeze=False)[:, 0]
     _draw_timelines(panels, results, 0.0, None)
     upper.suptitle(title, fontsize=10, x=0.01, ha="left")

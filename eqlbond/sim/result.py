@@ -61,7 +61,8 @@ class Result:
     goodput: float
     """Payload delivered, bit/s."""
     efficiency: float
-    """Bits that had to go over the wires for what was delivered, framing included, by what the lines could have carried."""
+    """Bits that had to go over the wires for what was delivered, framing included, by what the lines could have carried
+    in that time."""
     delay_mean: float
     delay_p50: float
     delay_p95: float
@@ -115,7 +116,8 @@ class Result:
             ("packets", f"{self.delivered} of {self.sent} delivered"),
             (
                 "delay",
-                f"p50 {self.delay_p50:.3f}  p95 {self.delay_p95:.3f}  p99 {self.delay_p99:.3f}  max {self.delay_max:.3f} s",
+                f"p50 {self.delay_p50:.3f}  p95 {self.delay_p95:.3f}  p99 {self.delay_p99:.3f}  "
+                f"max {self.delay_max:.3f} s",
             ),
             (
                 "reordered",
@@ -132,7 +134,8 @@ class Result:
         rows += [
             (
                 f"line {line.name}",
-                f"{line.share:6.1%} of the bytes, busy {line.busy:6.1%}, port queue up to {line.queue_peak * 1000:.0f} ms",
+                f"{line.share:6.1%} of the bytes, busy {line.busy:6.1%}, "
+                f"port queue up to {line.queue_peak * 1000:.0f} ms",
             )
             for line in self.lines
         ]

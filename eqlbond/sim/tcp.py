@@ -1,10 +1,10 @@
 """A TCP-like transfer, so that reordering costs what it costs.
 
 Sender: sliding window, slow start and congestion avoidance (RFC 5681), growth by Reno's rule or by CUBIC (RFC 9438),
-fast retransmit and NewReno's fast recovery (RFC 6582), retransmission timer (RFC 6298). Receiver: cumulative and delayed
-ACKs, at once for anything out of order. There is no SACK and no handshake. With `adapts` the sender learns from
-duplicate reports (RFC 2883, 3708) that it was reordering and not loss, undoes its reduction, and waits for more duplicate
-ACKs the next time, as Linux does.
+fast retransmit and NewReno's fast recovery (RFC 6582), retransmission timer (RFC 6298). Receiver: cumulative and
+delayed ACKs, at once for anything out of order. There is no SACK and no handshake. With `adapts` the sender learns from
+duplicate reports (RFC 2883, 3708) that it was reordering and not loss, undoes its reduction, and waits for more
+duplicate ACKs the next time, as Linux does.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ class Tcp:
     """One file over one connection from end a to end b; ACKs go back through the other end's bond.
 
     `Result.extra` has ``file_bytes``, ``retransmits``, ``spurious`` (what came twice), ``fast_retransmits`` and
-    ``timeouts``. `Result.efficiency` counts every segment once, so it is the share of what is possible after headers and
-    framing.
+    ``timeouts``. `Result.efficiency` counts every segment once, so it is the share of what is possible after headers
+    and framing.
 
     Args:
         size: bytes of the file.

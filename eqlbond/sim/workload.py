@@ -1,7 +1,7 @@
 """What is sent through a simulated bond.
 
-A workload is a value; a run starts it by `Workload.start(run)`, and it then works through `Run`: it sends, sets timers and hears of
-deliveries. One of one's own is a class with that method.
+A workload is a value; a run starts it by `Workload.start(run)`, and it then works through `Run`: it sends, sets timers
+and hears of deliveries. One of one's own is a class with that method.
 """
 
 from __future__ import annotations
