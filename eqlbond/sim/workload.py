@@ -116,7 +116,7 @@ class OpenLoop:
     """The base of workloads that send at times of their own, whatever becomes of the packets.
 
     While the bond is full a packet waits outside, and that time counts as its delay; or it is dropped, where
-    `drop_when_full` says so.
+    `drop_when_full` says so. Urgent packets do neither.
     """
 
     drop_when_full: bool = False
@@ -145,9 +145,9 @@ class OpenLoop:
             upcoming = next(arrivals, None)
             if upcoming is not None:
                 run.at(upcoming[0], arrives, upcoming)
-            if not outside and not run.full(0):
+            if packet[3] > 0 or not (outside or run.full(0)):
                 run.send(0, packet[1], flow=packet[2], priority=packet[3])
-                run.done = upcoming is None
+                run.done = upcoming is None and not outside
             elif self.drop_when_full:
                 run.extra["dropped when full"] += 1
                 run.done = upcoming is None and not outside
