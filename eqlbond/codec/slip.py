@@ -12,12 +12,9 @@ from typing import Final
 import attrs
 
 from eqlbond.codec.ip import ip_packet_at_end, ip_version, is_ip_packet, is_uncompressed_tcp
-from eqlbond.codec.stuffing import END, ESC, ESCAPED, Splitter, escape_dense, escaped_size, is_dense, unescape
-from eqlbond.exceptions import ConfigurationError
+from eqlbond.codec.limits import check_max_frame, receive_limit
+from eqlbond.codec.stuffing import ESCAPED, StuffedDecoder, escape_dense, escaped_size, is_dense, unescape
 from eqlbond.packet import Packet
-
-DEFAULT_MAX_FRAME: Final = 1500
-"""Payloads of this size are accepted on receipt whatever the MTU is: peers may have a larger one."""
 
 REMEDIES: Final[Mapping[str, str]] = {
     "compressed": (
@@ -54,8 +51,8 @@ def slip_size(payload: bytes, leading_end: bool = True) -> int:
     return escaped_size(payload) + 1 + leading_end
 
 
-class SlipDecoder:
-    """Finds the payloads in a stream of SLIP frames. It holds at most 2 * `max_frame` + 1 bytes.
+class SlipDecoder(StuffedDecoder):
+    """Finds the payloads in a stream of SLIP frames. It holds at most 2 * `max_frame` bytes.
 
     Args:
         max_frame: the largest payload, in bytes.
@@ -72,50 +69,15 @@ class SlipDecoder:
     Empty frames are not counted.
     """
 
-    __slots__ = ("_doubt", "_limit", "_max_frame", "_opening", "_ppp", "_splitter", "_wary", "dropped")
+    __slots__ = ("_doubt", "_ppp")
 
     def __init__(self, max_frame: int) -> None:
-        if max_frame < 1:
-            raise ConfigurationError("max_frame", f"{max_frame} bytes hold no packet: at least 1")
-        self.dropped: dict[str, int] = {}
-        self._max_frame = max_frame
-        self._limit = 2 * max_frame  # each byte of a payload escaped
-        self._splitter = Splitter(END, self._limit)
-        self._wary = True  # in the preamble, or doubtful
-        self._opening = True
+        super().__init__(max_frame)
         self._doubt = 0
         self._ppp = False
 
-    @property
-    def held(self) -> int:
-        """Bytes of the frame that is not complete yet, as they came."""
-        return self._splitter.held
-
-    def feed(self, data: bytes) -> list[bytes]:
-        """Take what the line delivered, in any cut, and return the payloads that it completes."""
-        pieces = self._splitter.feed(data)
-        if not pieces:
-            return pieces
-        if self._wary:
-            return self._feed_warily(pieces)
-        # Only the first piece can hold bytes that are not in data.
-        if ESC in data or ESC in pieces[0] or max(map(len, pieces)) > self._max_frame:
-            return [frame for piece in pieces if piece and (frame := self._finish(piece))]
-        return list(filter(None, pieces))
-
-    def _drop(self, reason: str) -> None:
-        self.dropped[reason] = self.dropped.get(reason, 0) + 1
-
-    def _finish(self, piece: bytes) -> bytes | None:
-        if len(piece) <= self._limit:
-            frame = unescape(piece) if ESC in piece else piece
-            if frame is None:
-                self._drop("bad_escape")
-                return None
-            if len(frame) <= self._max_frame:
-                return frame
-        self._drop("looks_like_ppp" if _PPP_START in piece else "too_long")
-        return None
+    def _too_long(self, piece: bytes) -> str:
+        return "looks_like_ppp" if _PPP_START in piece else "too_long"
 
     def _feed_warily(self, pieces: list[bytes]) -> list[bytes]:
         frames = []
@@ -142,7 +104,7 @@ class SlipDecoder:
             return self._finish(piece)
         self._doubt = _DOUBTFUL
         self._ppp = _PPP_START in piece
-        self._drop("looks_like_ppp" if self._ppp else "preamble")
+        self.drop("looks_like_ppp" if self._ppp else "preamble")
         return None if self._ppp or frame is None else ip_packet_at_end(frame)
 
     def _judge_doubtful(self, piece: bytes) -> bytes | None:
@@ -152,7 +114,7 @@ class SlipDecoder:
             if frame is None or not is_ip_packet(frame):
                 self._doubt = _DOUBTFUL
                 self._ppp = True
-                self._drop("looks_like_ppp")
+                self.drop("looks_like_ppp")
                 return None
         frame = self._finish(piece)
         if frame is not None and is_ip_packet(frame):
@@ -160,7 +122,7 @@ class SlipDecoder:
             return frame
         self._doubt -= 1
         if self._ppp and frame is not None:
-            self._drop("looks_like_ppp")
+            self.drop("looks_like_ppp")
             return None
         return frame
 
@@ -220,8 +182,7 @@ class SlipFramer:
             compressed = self._compressing and frame[0] & 0x80
             if not compressed:
                 return True
-        reason = "compressed" if compressed else "not_ip"
-        self._decoder.dropped[reason] = self._decoder.dropped.get(reason, 0) + 1
+        self._decoder.drop("compressed" if compressed else "not_ip")
         return False
 
 
@@ -244,8 +205,7 @@ class Slip:
     leading_end: bool = attrs.field(default=True, kw_only=True)
 
     def __attrs_post_init__(self) -> None:
-        if self.max_frame is not None and self.max_frame < 1:
-            raise ConfigurationError("max_frame", f"{self.max_frame} bytes hold no packet: at least 1, or None")
+        check_max_frame(self.max_frame)
 
     def framer(self, mtu: int) -> SlipFramer:
         """A framer for one connection that carries packets of up to `mtu` bytes.
@@ -254,18 +214,3 @@ class Slip:
             ConfigurationError: `max_frame` is below `mtu`, or `mtu` below 1.
         """
         return SlipFramer(receive_limit(self.max_frame, mtu), self.ip_only, self.leading_end)
-
-
-def receive_limit(max_frame: int | None, mtu: int) -> int:
-    """The largest payload to accept: `max_frame`, or by default the MTU, and at least 1500 bytes.
-
-    Raises:
-        ConfigurationError: `max_frame` is below `mtu`, or `mtu` below 1.
-    """
-    if mtu < 1:
-        raise ConfigurationError("mtu", f"{mtu} bytes hold no packet: at least 1")
-    if max_frame is None:
-        return max(mtu, DEFAULT_MAX_FRAME)
-    if max_frame < mtu:
-        raise ConfigurationError("max_frame", f"{max_frame} bytes, below the MTU of {mtu}: at least {mtu}, or None")
-    return max_frame

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from eqlbond.exceptions import ConfigurationError
+
 END: Final = 0xC0
 ESC: Final = 0xDB
 ESC_END: Final = 0xDC
@@ -37,8 +39,8 @@ _CORRECTIONS: Final = _table({ESC_END: ESC_END ^ END, ESC_ESC: ESC_ESC ^ ESC, ES
 _MASK: Final = _table({ESC: 0xFF}, 0)
 
 
-def is_dense(payload: bytes) -> bool:
-    """Whether so much is to be escaped that the cost by content is higher than the constant one.
+def is_dense(payload: bytes, escaped: bytes = _ESCAPED_BYTES) -> bool:
+    """Whether so many of the bytes `escaped` are there that the cost by content is higher than the constant one.
 
     Too dear to ask for each packet. So callers ask only when the last byte is one to be escaped: likely in a dense
     payload, and once in 128 times in a random one.
@@ -47,7 +49,7 @@ def is_dense(payload: bytes) -> bool:
     if size < 96:
         return False
     sample = payload[:: size // 48]
-    return len(sample.translate(None, _ESCAPED_BYTES)) * 4 < len(sample) * 3
+    return len(sample.translate(None, escaped)) * 4 < len(sample) * 3
 
 
 def escape(payload: bytes) -> bytes:
@@ -154,3 +156,65 @@ class Splitter:
         self._tail.clear()
         self.held = 0
         return piece if len(piece) <= self._limit else piece[: self._limit + 1]
+
+
+class StuffedDecoder:
+    """Finds the payloads in a stream of END-delimited, escaped frames. It holds at most 2 * `max_frame` bytes.
+
+    The root of the decoders of SLIP and KISS. Args: `max_frame`, the largest payload in bytes.
+    """
+
+    __slots__ = ("_limit", "_max_frame", "_opening", "_splitter", "_wary", "dropped")
+
+    def __init__(self, max_frame: int) -> None:
+        if max_frame < 1:
+            raise ConfigurationError("max_frame", f"{max_frame} bytes hold no packet: at least 1")
+        self.dropped: dict[str, int] = {}
+        """Frames dropped, by reason; only reasons that occurred."""
+        self._max_frame = max_frame
+        self._limit = 2 * max_frame  # each byte of a payload escaped
+        self._splitter = Splitter(END, self._limit)
+        self._opening = True  # no END has come yet
+        self._wary = True  # pieces must be looked at one by one
+
+    @property
+    def held(self) -> int:
+        """Bytes of the frame that is not complete yet, as they came."""
+        return self._splitter.held
+
+    def feed(self, data: bytes) -> list[bytes]:
+        """Take what the line delivered, in any cut, and return the payloads that it completes."""
+        pieces = self._splitter.feed(data)
+        if not pieces:
+            return pieces
+        if self._wary:
+            return self._feed_warily(pieces)
+        # Only the first piece can hold bytes that are not in data.
+        if ESC in data or ESC in pieces[0] or max(map(len, pieces)) > self._max_frame:
+            return [frame for piece in pieces if piece and (frame := self._finish(piece))]
+        return list(filter(None, pieces))
+
+    def _feed_warily(self, pieces: list[bytes]) -> list[bytes]:
+        self._opening = self._wary = False
+        if pieces[0]:
+            self.drop("preamble")
+        return [frame for piece in pieces[1:] if piece and (frame := self._finish(piece))]
+
+    def drop(self, reason: str) -> None:
+        """Count a dropped frame."""
+        self.dropped[reason] = self.dropped.get(reason, 0) + 1
+
+    def _finish(self, piece: bytes) -> bytes | None:
+        """The payload of a frame, or None and a count."""
+        if len(piece) <= self._limit:
+            frame = unescape(piece) if ESC in piece else piece
+            if frame is None:
+                self.drop("bad_escape")
+                return None
+            if len(frame) <= self._max_frame:
+                return frame
+        self.drop(self._too_long(piece))
+        return None
+
+    def _too_long(self, piece: bytes) -> str:
+        return "too_long"

@@ -20,7 +20,7 @@ from collections.abc import Callable, Hashable, Iterable, Iterator
 from typing import Any
 
 from eqlbond.core.link import PlainLink
-from eqlbond.core.member import Member
+from eqlbond.core.member import RETRY, Member
 from eqlbond.core.timers import Deadlines
 from eqlbond.events import (
     BondDown,
@@ -125,9 +125,8 @@ class Bundle:
         if member in self.members:
             raise AlreadyEnslaved(f"{member.name} serves this bond already")
         if member.mtu_limit is not None and member.mtu_limit < self.mtu:
-            raise ConfigurationError(
-                "mtu", f"{member.name} carries {member.mtu_limit} bytes, the bond's MTU is {self.mtu}"
-            )
+            problem = f"{member.name} carries {member.mtu_limit} bytes, the bond's MTU is {self.mtu}"
+            raise ConfigurationError("mtu", problem)
         member.framing.framer(self.mtu)
         self.members.append(member)
         self._events.append(Enslaved(now, member.owner))
@@ -210,7 +209,9 @@ class Bundle:
 
     def set_rate(self, member: Member, rate: float | None, now: float) -> None:
         """Change what the line carries, bit/s. Raises `ConfigurationError`."""
+        before = member.line.byte_time
         member.set_rate(rate)
+        member.retime(before, now)
         self._events.append(RateChanged(now, member.owner, rate))
         self._line_moved(member, now)
 
@@ -225,6 +226,8 @@ class Bundle:
         self._line_moved(member, now)
 
     def _line_moved(self, member: Member, now: float) -> None:
+        if member.link is not None and member.wants_to_send():
+            self._ready[member] = None
         if member.line.up:
             self._lines_are(self._up, now)
             self._place_waiting(now)
@@ -289,7 +292,7 @@ class Bundle:
         try:
             placement = self._place(packet, lines, now)
             if placement is None:
-                if self._ready or self._deadlines.next() is not None or self._unpaced_busy():
+                if self._will_offer_again(now):
                     return False
                 raise SchedulerError("the scheduler waits while every line is idle: nothing would wake it")
             member = self._by_line[placement.line]
@@ -322,8 +325,32 @@ class Bundle:
                 member.plan(packet, now, 0.0)
             self._ready[member] = None
 
-    def _unpaced_busy(self) -> bool:
-        return any(member.unsent or member.wants_to_send() for member in self.members if member.line.up)
+    def _will_offer_again(self, now: float) -> bool:
+        """See to it that something wakes the bond while packets wait; False when every line is idle."""
+        if self._ready or self._deadlines.next() is not None:
+            return True
+        for line in self._up:
+            member = self._by_line[line]
+            if member.wants_to_send():
+                return True
+            if self._offer_again(member, now):
+                return True
+        return False
+
+    def _offer_again(self, member: Member, now: float, *, soon: bool = False) -> bool:
+        """Nothing is planned for the member, but packets wait: serve it again once its port has moved.
+
+        False: it is idle, so that nothing will move.
+        """
+        if member.line.free > now:
+            self._deadlines.set(member, member.line.free)
+        elif not member.unsent:
+            return False
+        elif soon:
+            self._ready[member] = None
+        else:
+            self._deadlines.set(member, now + RETRY)
+        return True
 
     def _check(self, placement: Placement, lines: tuple[Line, ...], now: float) -> None:
         chosen = (placement.line, *placement.copies)
@@ -499,6 +526,8 @@ class Bundle:
             when = member.send_time(now)
             if when is None:
                 self._deadlines.clear(member)
+                if self._queue or self._urgent:  # packets wait: they may fit now
+                    yield member
             elif when > now + _COALESCE:
                 self._deadlines.set(member, when)
             else:
@@ -514,17 +543,20 @@ class Bundle:
         begun = planned - member.planned_payload
         if begun:
             self.backlog -= begun
-            if member.departed:
-                for packet in member.departed:
-                    self._flow_left(packet)
-                member.departed.clear()
             self._place_waiting(now)
+        if member.departed:
+            for packet in member.departed:
+                self._flow_left(packet)
+            member.departed.clear()
         if member.line.rate is not None and member.learn_rate(now):
             self._events.append(RateChanged(now, member.owner, member.line.rate, measured=True))
             self._line_moved(member, now)
         when = member.send_time(now)
         if when is None:
             self._deadlines.clear(member)
+            if self._queue or self._urgent:
+                self._offer_again(member, now, soon=bool(data))
+                self._place_waiting(now)
         elif member.line.byte_time:
             self._deadlines.set(member, when if data or when > now else member.refused(now))
         elif when > now:

@@ -31,9 +31,9 @@ RETRY = 0.005
 """Seconds until a port that took nothing is asked again, at the earliest."""
 _SLOWEST = 1 / 64
 
-_set_free = Line.free.__set__  # type: ignore[attr-defined, misc]
-_set_soonest = Line.soonest.__set__  # type: ignore[attr-defined, misc]
-_set_planned = Line.planned.__set__  # type: ignore[attr-defined, misc]
+_set_free = Line.free.__set__  # type: ignore[attr-defined,misc]
+_set_soonest = Line.soonest.__set__  # type: ignore[attr-defined,misc]
+_set_planned = Line.planned.__set__  # type: ignore[attr-defined,misc]
 _put = object.__setattr__
 
 
@@ -82,6 +82,7 @@ class Member:
         "_held",
         "_lag",
         "_lag_since",
+        "_low",
         "_offset",
         "_partial",
         "_plan",
@@ -199,9 +200,43 @@ class Member:
 
     def _plan_with(self, rate: float | None) -> None:
         _put(self.line, "rate", rate)
-        _put(self.line, "byte_time", self.line.bits_per_byte / rate if rate else 0.0)
+        byte_time = self.line.bits_per_byte / rate if rate else 0.0
+        _put(self.line, "byte_time", byte_time)
+        # Below 500 bit/s two bytes are more than the port may hold; the next one goes as late as it fits.
+        self._low = max(0.0, min(LOW, HIGH - byte_time))
         if self.priority_set is None:
             _put(self.line, "priority", self.configured_rate or 0.0)
+
+    def retime(self, before: float, now: float) -> None:
+        """Bring clock and plan to a changed byte time; `before`: what it was, seconds.
+
+        What the port holds takes longer, or shorter, from now on.
+        """
+        line = self.line
+        byte_time = line.byte_time
+        if not byte_time or self.link is None:
+            return
+        if not before:  # there was no clock; what the port holds was part of `planned`
+            self.wire_free = now + self.unsent * byte_time
+            _set_planned(line, line.planned - self.unsent)
+            self.unsent = 0
+        elif self.wire_free > now:
+            scale = byte_time / before
+            self.wire_free = now + (self.wire_free - now) * scale
+            self._sent = deque((now + (left - now) * scale, packet) for left, packet in self._sent)
+        ahead = len(self._rest) - self._offset + sum(entry[1] for entry in self._express)
+        free = max(self.wire_free, now) + ahead * byte_time
+        _set_soonest(line, free)
+        plan, self._plan, self._held = self._plan, deque(), 0
+        for packet, size, not_before, _ in plan:
+            if free < not_before:
+                free = not_before
+                self._held += 1
+            else:
+                not_before = 0.0
+            self._plan.append((packet, size, not_before, free - self._shift))
+            free += size * byte_time
+        _set_free(line, free)
 
     # -- connections
 
@@ -328,7 +363,7 @@ class Member:
             return None
         if self.line.byte_time == 0.0:
             return start
-        refill = self.wire_free - LOW
+        refill = self.wire_free - self._low
         if refill < self._poll:
             refill = self._poll
         if start > refill and start > self.wire_free:
@@ -355,7 +390,7 @@ class Member:
                 self.wire_free = now
                 backlog = 0.0
             allowed = int((HIGH - backlog) / byte_time)
-            if allowed < 1 and backlog <= LOW:
+            if allowed < 1 and backlog <= self._low + 1e-9:
                 allowed = 1
             if allowed < room:
                 room = allowed
@@ -510,6 +545,7 @@ class Member:
             self.wire_free = now + unsent * byte_time
             _set_free(line, line.free + late)
             self._shift += late
+            self._sent = deque((left + late, packet) for left, packet in self._sent)
             self._lag += late
             self._stalled(now)
         else:
@@ -539,13 +575,16 @@ class Member:
         share = self._lag / (now - since)
         busy = self.wants_to_send()
         self._lag, self._lag_since = 0.0, None
+        before = self.line.byte_time
         if share > 0.1:
             slower = max(rate * max(1.0 - share, 0.25), self.configured_rate * _SLOWEST)
             if slower < rate:
                 self._plan_with(slower)
+                self.retime(before, now)
                 return True
         elif share < 0.02 and busy and rate < self.configured_rate:
             self._plan_with(min(self.configured_rate, rate * 1.1))
+            self.retime(before, now)
             return True
         return False
 

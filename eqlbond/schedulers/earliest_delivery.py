@@ -24,10 +24,7 @@ from eqlbond.schedulers.base import Line, Placement
 # simulator on 57600+28800+14400+9600 with packets of 40, 576 and 1500 bytes, in bulk and at 80 % load.
 _LATE = (115.0, 500.0)
 _DELAY = (0.04, 0.3)
-# Two packets that come in by different lines within this time may be read in either order: timers, UARTs and USB
-# adapters have a grain of some milliseconds. Never more than a share of a packet's time on the line.
-_GRAIN = 0.004
-_GRAIN_SHARE = 0.125
+_GRAIN_SHARE = 0.125  # the grain is at most this share of a packet's time on the line
 _UNPACED_LIMIT = 65536
 _UNPACED_BYTE_TIME = 1e-9
 _free = attrgetter("free")
@@ -58,9 +55,11 @@ class EarliestDelivery:
         hold: ``"never"`` lets packets overtake (plain EDPF); ``"balanced"``, the default, holds where it
             is cheap; ``"strict"`` never overtakes, at a few percent of throughput with mixed sizes. A number is
             the price of one late packet in bytes (balanced: 115).
+        grain: seconds within which packets that come in by different lines may be read in either order; a hold
+            keeps them so far apart. Timers, UARTs and USB adapters have some milliseconds; default 6 ms.
 
     Raises:
-        ConfigurationError: `hold` is none of these.
+        ConfigurationError: `hold` is none of these, or `grain` is below 0.
 
     >>> from eqlbond.schedulers import testing
     >>> lines = testing.line("fast", rate=57600), testing.line("slow", rate=14400)
@@ -76,6 +75,7 @@ class EarliestDelivery:
     """
 
     hold: float | Literal["never", "balanced", "strict"] = "balanced"
+    grain: float = 0.006
     _late: float = attrs.field(init=False, repr=False)
     _ordered: list[float] = attrs.field(factory=list, init=False, repr=False)
     _front_line: Line | None = attrs.field(default=None, init=False, repr=False)
@@ -87,6 +87,8 @@ class EarliestDelivery:
 
     def __attrs_post_init__(self) -> None:
         self._late = _price(self.hold)
+        if isinstance(self.grain, bool) or not isinstance(self.grain, int | float) or not 0 <= self.grain < 10:
+            raise ConfigurationError("grain", f"seconds from 0 to 10, not {self.grain!r}")
 
     def place(self, packet: Packet, lines: Sequence[Line], now: float) -> Placement | None:
         """The cheapest line, and how long the packet is held there; None while every plan is full."""
@@ -165,9 +167,8 @@ class EarliestDelivery:
         self._all_paced = all(line.byte_time for line in lines)
         self._capacity = sum(1.0 / line.byte_time for line in lines if line.byte_time)
 
-    @staticmethod
-    def _grain(line: Line, size: int) -> float:
-        return min(_GRAIN, _GRAIN_SHARE * size * line.byte_time)
+    def _grain(self, line: Line, size: int) -> float:
+        return min(self.grain, _GRAIN_SHARE * size * line.byte_time)
 
     def _arrives(self, line: Line, arrival: float, now: float) -> None:
         # The arrivals of packets that are in order, rising; a packet that this one overtakes is late

@@ -131,7 +131,12 @@ class Driver:
     """Serves a bundle's ports as a shell does; `run` moves the clock from deadline to deadline."""
 
     def __init__(
-        self, *rates: float | None, scheduler: object = None, now: float = 0.0, late: float = 0.0, **options: object
+        self,
+        *rates: float | None,
+        scheduler: object = None,
+        now: float = 0.0,
+        late: float = 0.0,
+        **options: object,
     ) -> None:
         self.now = now
         self.late = late  # how late each wake-up is, seconds
