@@ -109,8 +109,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     table.note("efficiency: bits on the wires, headers and framing included, / (sum of rates x seconds)")
     table.note(
         "payload % and 1995 %: bytes of the file x 10 bits / (sum of rates x seconds). With 40-byte headers, two ENDs\n"
-        "  and the escapes of random data 94.6 % is possible at MTU 900, 92.3 % at 600, 88.9 % at 400; the report is above\n"
-        "  that in some cells (1 x 9600), so its headers were compressed or it was timed at the sender."
+        "  and the escapes of random data 94.6 % is possible at MTU 900, 92.3 % at 600, 88.9 % at 400; the report is\n"
+        "  above that in some cells (1 x 9600), so its headers were compressed or it was timed at the sender."
     )
     table.print()
     ours = [r for r in results if r["scheduler"] == "EarliestDelivery" and not r["real_time"]]

@@ -1,3 +1,4 @@
+# mypy: disable-error-code="arg-type, list-item, comparison-overlap"
 """The simulator against hand-computed cases, itself, and its own counters."""
 
 from __future__ import annotations
@@ -148,7 +149,7 @@ class TestRepeatable:
 
 
 class TestConservation:
-    @settings(max_examples=25)
+    @settings(max_examples=15)
     @given(
         rates=st.lists(st.sampled_from([9600, 14400, 57600, 115200]), min_size=1, max_size=4),
         loss=st.sampled_from([0.0, 0.05]),
