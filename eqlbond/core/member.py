@@ -11,10 +11,12 @@ still holds, that corrects the clock.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from typing import Any
 
 from eqlbond.codec.base import Framing
-from eqlbond.core.link import Link, make_link
+from eqlbond.core.fragments import Fragment
+from eqlbond.core.link import Link
 from eqlbond.exceptions import ConfigurationError
 from eqlbond.packet import Packet
 from eqlbond.schedulers.base import Line
@@ -101,6 +103,7 @@ class Member:
         "dropped",
         "framing",
         "handed",
+        "last_number",
         "line",
         "link",
         "lost",
@@ -115,6 +118,8 @@ class Member:
         "priority_set",
         "reclaimed",
         "retired",
+        "stamp",
+        "told_down",
         "unsent",
         "whole_frames",
         "wire_free",
@@ -174,7 +179,9 @@ class Member:
         self.packets_sent = self.payload_sent = self.bytes_sent = 0
         self.packets_received = self.payload_received = self.bytes_received = 0
         self.reclaimed = self.connections = 0
-        self.retired = False
+        self.retired = self.told_down = False
+        self.stamp: Callable[[Fragment], None] | None = None  # numbers a Multilink fragment that begins to go
+        self.last_number = -1
         self.dropped: dict[str, int] = {}
         self.lost: dict[str, int] = {}
 
@@ -240,11 +247,11 @@ class Member:
 
     # -- connections
 
-    def connect(self, mtu: int, now: float) -> None:
-        """The port is open: make the connection. Raises `ConfigurationError` where the framing cannot carry `mtu`."""
-        self.link = make_link(self.framing, mtu)
+    def connect(self, link: Link, now: float) -> None:
+        """The port is open, and `link` is its connection."""
+        self.link = link
         self.connections += 1
-        self.retired = False
+        self.retired = self.told_down = False
         self._reasons = 0
         self.wire_free = now
         self._stalls = 0
@@ -268,10 +275,20 @@ class Member:
         self.retired = True
         _put(self.line, "up", False)
 
-    def disconnect(self, now: float) -> None:
+    def pause(self) -> None:
+        """Carry no packet until `go_up`; the connection stays."""
+        _put(self.line, "up", False)
+
+    def queue_delay(self, now: float) -> float:
+        """Seconds until a control frame made now will have left the port, by the byte clock."""
+        ahead = len(self._rest) - self._offset + sum(map(len, self.control))
+        return max(0.0, self.wire_free - now) + ahead * self.line.byte_time
+
+    def disconnect(self, now: float, reason: str) -> None:
         """The connection is gone. Reclaim what it held first."""
         _put(self.line, "up", False)
         if self.link is not None:
+            self.link.hang_up(now, reason)
             for reason, n in self.link.dropped.items():
                 self.dropped[reason] = self.dropped.get(reason, 0) + n
         self.link = None
@@ -524,6 +541,11 @@ class Member:
                     _set_free(self.line, self.line.free + slip)
         else:
             return b""
+        if packet.__class__ is Fragment:
+            assert isinstance(packet, Fragment)
+            if packet.number is None and self.stamp is not None:
+                self.stamp(packet)
+            self.last_number = packet.number or 0
         frame = link.encode(packet)
         if len(frame) != size:
             _set_planned(self.line, self.line.planned + len(frame) - size)

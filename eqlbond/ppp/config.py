@@ -7,6 +7,7 @@ from typing import Any
 
 import attrs
 
+from eqlbond.codec.hdlc import HdlcFramer
 from eqlbond.codec.options import USE_CHAP_MD5, USE_PAP, AuthenticationProtocol, EndpointDiscriminator
 from eqlbond.exceptions import ConfigurationError
 from eqlbond.ppp.chap import Chap
@@ -219,6 +220,10 @@ class Ppp:
                 raise ConfigurationError(field, f"must be {what}, or None; not {type(value).__name__}")
         if not 1 <= len(self.name.encode()) <= 255:
             raise ConfigurationError("name", "must have 1 to 255 bytes")
+
+    def framer(self, mtu: int) -> HdlcFramer:
+        """The framing by itself, as it is before LCP: PPP's own connections take care of the rest."""
+        return HdlcFramer(max(1500, self.mru, mtu))
 
     @property
     def timing(self) -> Timing:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from io import BytesIO
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +30,16 @@ def _figure(width: float, height: float) -> Figure:
         from matplotlib.figure import Figure
     except ImportError as error:
         raise PlotUnavailable("plots need matplotlib: pip install 'eqlbond[plot]'") from error
-    return Figure(figsize=(width, height), layout="constrained", dpi=110)
+
+    class Shown(Figure):
+        """A figure that notebooks show without pyplot."""
+
+        def _repr_png_(self) -> bytes:
+            buffer = BytesIO()
+            self.savefig(buffer, format="png")
+            return buffer.getvalue()
+
+    return Shown(figsize=(width, height), layout="constrained", dpi=110)
 
 
 def _save(figure: Figure, file: str | PathLike[str] | None) -> Figure:
