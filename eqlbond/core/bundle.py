@@ -800,12 +800,12 @@ class Bundle:
                 yield member
 
     def data_to_send(self, member: Member, now: float, room: int, unsent: int | None = None) -> bytes:
-        """The bytes to write to the member's port now; never more than `room`.
+        """The bytes to write to the member's port now; never more than `room`. With `whole_frames`: one frame.
 
         `unsent` is what the port still holds of earlier bytes, where it tells.
         """
         planned = member.planned_payload
-        data = member.data_to_send(now, room, unsent)
+        data = member.frame_to_send(now, unsent) if member.whole_frames else member.data_to_send(now, room, unsent)
         begun = planned - member.planned_payload
         if begun:
             self.backlog -= begun

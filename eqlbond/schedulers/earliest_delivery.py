@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_right
 from collections.abc import Sequence
+from operator import attrgetter
 from typing import Literal
 
 import attrs
@@ -29,6 +30,7 @@ _HEADERS = 6  # Multilink header and protocol field, which count against a line'
 _SMALLEST = 32  # bytes; a smaller fragment is not worth its frame
 _UNPACED_LIMIT = 65536
 _UNPACED_BYTE_TIME = 1e-9
+_free = attrgetter("free")
 
 
 def _price(value: object) -> float:
@@ -83,6 +85,7 @@ class EarliestDelivery:
     _largest: int = attrs.field(default=0, init=False, repr=False)
     _lines: Sequence[Line] = attrs.field(default=(), init=False, repr=False)
     _window: float = attrs.field(default=0.0, init=False, repr=False)
+    _all_paced: bool = attrs.field(default=False, init=False, repr=False)
     _capacity: float = attrs.field(default=0.0, init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
@@ -100,6 +103,8 @@ class EarliestDelivery:
             self._largest = max(size, self._largest)
             self._survey(lines)
         largest = self._largest
+        if self._all_paced and min(map(_free, lines)) > now + self._window:
+            return None  # as below, and soon seen: a busy bond asks once in vain for each packet
         earliest = fits = math.inf
         begins = now
         chosen = None
@@ -119,7 +124,8 @@ class EarliestDelivery:
                 earliest = arrival
                 chosen = line
                 begins = start
-            arrival = start + largest * byte_time + line.latency
+            if size != largest:
+                arrival = start + largest * byte_time + line.latency
             if arrival < fits:
                 fits = arrival
         # What a line without a rate may hold is bounded in bytes, above; the window is for clocks.
@@ -208,6 +214,7 @@ class EarliestDelivery:
     def _survey(self, lines: Sequence[Line]) -> None:
         self._lines = lines
         self._window = self.window(lines, self._largest)
+        self._all_paced = all(line.byte_time for line in lines)
         self._capacity = sum(1.0 / line.byte_time for line in lines if line.byte_time)
 
     def _grain(self, line: Line, size: int) -> float:
