@@ -90,6 +90,7 @@ class Member:
         "_sent",
         "_shift",
         "_stalls",
+        "_standing",
         "bytes_received",
         "bytes_sent",
         "configured_rate",
@@ -159,6 +160,7 @@ class Member:
         self._lag = 0.0
         self._lag_since: float | None = None
         self._stalls = 0
+        self._standing = 0  # what the port held after it was served last, where it tells
         self._poll = 0.0  # a stalled port is not asked before
         self._reasons = 0
         self.planned_payload = 0
@@ -237,7 +239,7 @@ class Member:
         self.connections += 1
         self._reasons = 0
         self.wire_free = now
-        self._stalls = 0
+        self._stalls = self._standing = 0
         self._poll = 0.0
         self._lag, self._lag_since = 0.0, None
         self.unsent = 0
@@ -349,7 +351,7 @@ class Member:
         if self.line.byte_time == 0.0:
             return start
         refill = self.wire_free - self._low
-        if refill < self._poll:
+        if self._poll:
             refill = self._poll
         if start > refill and start > self.wire_free:
             return start
@@ -422,6 +424,7 @@ class Member:
             return b""
         self.bytes_sent += total
         if byte_time:
+            self._standing += total
             self.wire_free += total * byte_time
             if not self._plan and not self._express:
                 _set_free(line, self.wire_free + (len(self._rest) - self._offset) * byte_time)
@@ -493,10 +496,18 @@ class Member:
             self._shift += late
             self._sent = deque((left + late, packet) for left, packet in self._sent)
             self._lag += late
-            self._stalled(now)
-        else:
+        elif self.wire_free - now > HIGH + (unsent + 1) * byte_time:
+            # The clock was put far ahead by a port that stood still, and it moves again.
+            early = self.wire_free - now - unsent * byte_time
+            self.wire_free -= early
+            self._shift -= early
+            _set_free(line, line.free - early)
+        if not unsent or unsent < self._standing:
             self._stalls = 0
             self._poll = 0.0
+        elif late > 0.004:
+            self._stalled(now)
+        self._standing = unsent
         if self._lag_since is None:
             self._lag_since = now
 

@@ -194,7 +194,7 @@ class Driver:
                 n += 1
             deadline = self.bundle.next_deadline()
             assert deadline is not None, "the bond is full and nothing will wake it"
-            self.run(min(deadline, until))
+            self.run(min(max(deadline, self.now) + self.late, until))
 
     def serve(self) -> None:
         for member in self.bundle.ready(self.now):
