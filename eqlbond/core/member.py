@@ -322,7 +322,7 @@ class Member:
     def take_back_unsent(self, now: float) -> list[Packet]:
         """For a line that is cut: the packets whose frames cannot have left whole, by the byte clock."""
         sent = self._sent
-        while sent and sent[0][0] <= now:
+        while sent and sent[0][0] <= now and not self._stalls:  # nothing leaves a port that stands still
             sent.popleft()
         packets = [packet for _, packet in sent]
         sent.clear()
@@ -491,10 +491,11 @@ class Member:
         late = now + unsent * byte_time - max(self.wire_free, now)
         # A UART's FIFO and a USB adapter's buffer come and go in steps; small differences say nothing.
         if unsent and late > max(0.004, 32 * byte_time):
-            self.wire_free = now + unsent * byte_time
+            behind = now + unsent * byte_time - self.wire_free
+            self._sent = deque((left + behind, packet) for left, packet in self._sent)
+            self.wire_free += behind
             _set_free(line, line.free + late)
             self._shift += late
-            self._sent = deque((left + late, packet) for left, packet in self._sent)
             self._lag += late
         elif self.wire_free - now > HIGH + (unsent + 1) * byte_time:
             # The clock was put far ahead by a port that stood still, and it moves again.
