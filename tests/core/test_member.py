@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -29,10 +31,12 @@ def most(rate: float) -> float:
 @pytest.mark.parametrize("size", [1, 40, 1500])
 @pytest.mark.parametrize("tells", [True, False])
 def test_the_port_holds_little_and_never_runs_dry(rate: float, size: int, tells: bool) -> None:
+    if size == 1 and rate > 500_000:
+        size = 10  # a byte at a time would only take long
     driver = Driver(scheduler=RoundRobin())
     member = driver.enslave(rate, tells=tells)
     port = driver.ports[member]
-    seconds = max(min(0.5, 20_000 * (size + 2) / rate), 400 / rate)
+    seconds = max(min(0.5, 8_000 * (size + 2) / rate), 400 / rate)
     driver.bulk(seconds, size)
     assert port.most_seconds <= most(rate) + 1e-6
     assert max(n for _, n in port.pieces) * 10 / rate <= most(rate) + 1e-6
@@ -237,7 +241,7 @@ def test_sparse_flows_pass_bulk_and_do_not_starve_it() -> None:
     # After 3000 bytes of sparse flows at most, and what is in the port, one frame of bulk goes.
     assert len(bulk) >= 2
     places = [place for place, n in enumerate(order) if n < 8]
-    assert all(1 <= b - a - 1 <= 5 for a, b in zip(places, places[1:], strict=False))
+    assert all(1 <= b - a - 1 <= 5 for a, b in pairwise(places))
 
 
 def test_a_held_frame_does_not_keep_sparse_flows_waiting() -> None:
@@ -316,7 +320,7 @@ def test_packets_do_not_put_off_the_next_look_at_a_stalled_port() -> None:
     driver.run(5.0)
     port.change_rate(115200, driver.now)
     before = len(port.written)
-    for _ in range(100):
+    for _ in range(200):
         driver.send(1)
         driver.run(driver.now + 0.003)
     assert len(port.written) > before
