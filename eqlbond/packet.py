@@ -36,7 +36,7 @@ class Packet:
     entered: float = 0.0
     """When the bond took the packet, in seconds of the caller's clock; set by the bond."""
     express: bool = attrs.field(default=False, init=False)
-    """Whether the packet passes what is planned: it is urgent, or its flow has nothing else waiting. Set by the bond."""
+    """Whether it passes what is planned: it is urgent, or its flow has nothing else waiting; set by the bond."""
     copies: int = attrs.field(default=1, init=False, repr=False)
     sized_for: Any = attrs.field(default=None, init=False, repr=False)
     sized: int = attrs.field(default=0, init=False, repr=False)

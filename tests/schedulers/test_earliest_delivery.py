@@ -27,12 +27,8 @@ rates = st.lists(st.sampled_from([300, 2400, 9600, 14400, 28800, 57600, 115200, 
     st.lists(st.sampled_from([0.0, 0.001, 0.08, 0.9]), min_size=6, max_size=6),
     st.lists(st.tuples(st.integers(1, 1500), st.sampled_from([0.0, 0.0, 0.003, 0.2, 5.0])), max_size=100),
 )
-def test_never_hold_is_the_plain_rule(
-    rates: list[int], latencies: list[float], steps: list[tuple[int, float]]
-) -> None:
-    lines = tuple(
-        testing.line(f"{n}", rate=rate, latency=latencies[n], overhead=n % 2) for n, rate in enumerate(rates)
-    )
+def test_never_hold_is_the_plain_rule(rates: list[int], latencies: list[float], steps: list[tuple[int, float]]) -> None:
+    lines = tuple(testing.line(f"{n}", rate=rate, latency=latencies[n], overhead=n % 2) for n, rate in enumerate(rates))
     policy, now = EarliestDelivery("never"), 100.0
     free = dict.fromkeys(lines, 0.0)
     for size, pause in steps:

@@ -1,0 +1,36 @@
+"""What all tests share: the examples in the docs, the README and the docstrings run as tests too."""
+
+from __future__ import annotations
+
+from doctest import ELLIPSIS
+
+from hypothesis import settings
+from sybil import Sybil
+from sybil.document import PythonDocStringDocument
+from sybil.parsers import markdown, myst, rest
+from sybil.sybil import SybilCollection
+
+# Deadlines of single examples would measure the machine's load, not the code.
+settings.register_profile("eqlbond", deadline=None)
+settings.load_profile("eqlbond")
+
+# An example that needs hardware is left out by a comment above it: <!-- skip: next "needs a serial port" -->
+pytest_collect_file = SybilCollection(
+    [
+        Sybil(
+            parsers=[myst.PythonCodeBlockParser(doctest_optionflags=ELLIPSIS), myst.SkipParser()],
+            path="docs",
+            patterns=["*.md"],
+        ),
+        Sybil(
+            parsers=[markdown.PythonCodeBlockParser(doctest_optionflags=ELLIPSIS), markdown.SkipParser()],
+            filenames=["README.md"],
+        ),
+        Sybil(
+            parsers=[rest.DocTestParser(optionflags=ELLIPSIS), rest.SkipParser()],
+            path="eqlbond",
+            patterns=["*.py"],
+            document_types={".py": PythonDocStringDocument},
+        ),
+    ]
+).pytest()

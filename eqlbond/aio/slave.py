@@ -1,0 +1,336 @@
+"""Slaves: the lines of a bond, as asyncio transports."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any, Final
+
+from eqlbond.aio import serial as port
+from eqlbond.codec.base import Framing
+from eqlbond.codec.slip import Slip
+from eqlbond.core.member import Member
+from eqlbond.exceptions import ConfigurationError, LineError
+
+if TYPE_CHECKING:
+    from eqlbond.aio.master import Master
+
+Connect = Callable[[Callable[[], asyncio.Protocol]], Awaitable[tuple[asyncio.BaseTransport, asyncio.BaseProtocol]]]
+"""Takes a protocol factory, opens the line, returns ``(transport, protocol)``, as asyncio's ``create_connection``."""
+
+
+class _BaudRate:
+    def __repr__(self) -> str:
+        return "BAUDRATE"
+
+
+BAUDRATE: Final = _BaudRate()
+"""Default of a `SerialSlave`'s `rate`: what the line carries is the baud rate."""
+
+# A paced line is given bytes by its byte clock, so its transport's buffer is empty but for a port that stalls.
+_ROOM = 65536
+_HIGH_WATER = 32768
+
+
+class Slave:
+    """A line of a bond over any asyncio transport: TCP, a UNIX socket, a pipe.
+
+    Args:
+        connect: opens the line; called with a protocol factory, returns ``(transport, protocol)``, as asyncio's
+            ``loop.create_connection`` does. Called again when the slave is reopened.
+        rate: what the line carries, bit/s; None: not known, the transport's own flow control paces it.
+        framing: how packets are framed, by default `Slip`.
+        bits_per_byte: bits on the wire for each byte.
+        latency: seconds from here to the far end, beyond the sending time.
+        priority: weight for schedulers that use weights; None: the rate.
+        mtu: the largest packet that this line may carry; None: whatever the bond's is.
+        name: for people; None: a number.
+
+    Raises:
+        ConfigurationError: a value cannot work; `field` names it.
+    """
+
+    _numbers = itertools.count()
+
+    def __init__(
+        self,
+        connect: Connect,
+        *,
+        rate: float | None = None,
+        framing: Framing | None = None,
+        bits_per_byte: float = 10,
+        latency: float = 0.0,
+        priority: float | None = None,
+        mtu: int | None = None,
+        name: str | None = None,
+    ) -> None:
+        if not callable(connect):
+            raise ConfigurationError("connect", f"a function that opens the line, not {connect!r}")
+        self._connect = connect
+        self.name = name if name is not None else f"slave{next(self._numbers)}"
+        self._options: dict[str, Any] = {
+            "framing": Slip() if framing is None else framing,
+            "rate": rate,
+            "bits_per_byte": bits_per_byte,
+            "latency": latency,
+            "priority": priority,
+            "mtu": mtu,
+        }
+        self.member = self._make_member()
+        self.connection: Connection | None = None
+        self.master: Master | None = None
+
+    def _make_member(self) -> Member:
+        return Member(self.name, owner=self, **self._options)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.name} {'up' if self.up else 'down'}>"
+
+    @property
+    def up(self) -> bool:
+        """Whether the line carries packets."""
+        return self.member.line.up
+
+    @property
+    def rate(self) -> float | None:
+        """What the line carries, bit/s, as configured. Change it by `Master.set_rate`."""
+        return self.member.configured_rate
+
+    @property
+    def priority(self) -> float:
+        """The weight. Change it by `Master.set_priority`."""
+        return self.member.line.priority
+
+    async def open(self, protocol_factory: Callable[[], asyncio.Protocol]) -> None:
+        """Open the line. Called by the master.
+
+        Raises:
+            LineError: it cannot be opened.
+        """
+        try:
+            await self._connect(protocol_factory)
+        except LineError:
+            raise
+        except OSError as error:
+            raise LineError(self.name, str(error)) from error
+
+
+class SerialSlave(Slave):
+    """A line of a bond over a serial port.
+
+    Three numbers are three things: `baudrate` sets the port; `rate` is what the line carries, by default the baud
+    rate (behind a modem, the speed of the modem connection); `priority` is a weight for schedulers that use weights.
+
+    Args:
+        device: path of the port, such as ``/dev/ttyUSB0`` or, better, a name under ``/dev/serial/by-id``.
+        baudrate: speed of the port, bit/s; default 57600.
+        rate: what the line carries, bit/s; default: the baud rate; None: not paced.
+        framing: how packets are framed, by default `Slip`.
+        bits_per_byte: bits on the wire for each byte; None: start, data, parity and stop bits of the port; behind
+            a modem with error correction (V.42), 8.
+        bytesize, parity, stopbits: character format, default 8N1.
+        rtscts: hardware flow control.
+        xonxoff: software flow control; only with a framing that escapes XON and XOFF.
+        exclusive: refuse to share the port (flock, TIOCEXCL); default True.
+        low_latency: ask the driver for low latency (FTDI adapters wait 16 ms otherwise).
+        latency, priority, mtu, name: as for `Slave`; the name is by default the device.
+
+    Raises:
+        ConfigurationError: a value cannot work; `field` names it.
+    """
+
+    def __init__(
+        self,
+        device: str,
+        baudrate: int = 57600,
+        *,
+        rate: float | _BaudRate | None = BAUDRATE,
+        framing: Framing | None = None,
+        bits_per_byte: float | None = None,
+        latency: float = 0.0,
+        priority: float | None = None,
+        mtu: int | None = None,
+        name: str | None = None,
+        bytesize: int = 8,
+        parity: str = "N",
+        stopbits: float = 1,
+        rtscts: bool = False,
+        xonxoff: bool = False,
+        exclusive: bool = True,
+        low_latency: bool = False,
+    ) -> None:
+        device = str(device)
+        if not device:
+            raise ConfigurationError("device", "the path of a serial port, not an empty string")
+        if isinstance(baudrate, bool) or not isinstance(baudrate, int) or baudrate <= 0:
+            raise ConfigurationError("baudrate", f"bit/s above 0, not {baudrate!r}")
+        if bytesize not in (5, 6, 7, 8):
+            raise ConfigurationError("bytesize", f"5, 6, 7 or 8 bits, not {bytesize!r}")
+        if bytesize != 8:
+            raise ConfigurationError("bytesize", "framings need all 8 bits of a byte")
+        if parity not in ("N", "E", "O", "M", "S"):
+            raise ConfigurationError("parity", f"'N', 'E', 'O', 'M' or 'S', not {parity!r}")
+        if stopbits not in (1, 1.5, 2):
+            raise ConfigurationError("stopbits", f"1, 1.5 or 2, not {stopbits!r}")
+        if xonxoff and not getattr(framing, "escapes_xonxoff", False):
+            raise ConfigurationError("xonxoff", "this framing does not escape XON and XOFF; use rtscts")
+        if bits_per_byte is None:
+            bits_per_byte = 1 + bytesize + (parity != "N") + stopbits
+        self.device = device
+        self.baudrate = baudrate
+        settings: dict[str, Any] = {
+            "bytesize": bytesize,
+            "parity": parity,
+            "stopbits": stopbits,
+            "rtscts": rtscts,
+            "xonxoff": xonxoff,
+            "exclusive": exclusive,
+            "low_latency": low_latency,
+        }
+
+        async def connect(factory: Callable[[], asyncio.Protocol]) -> tuple[asyncio.Transport, asyncio.Protocol]:
+            return await port.connect(factory, self.device, self.baudrate, **settings)
+
+        super().__init__(
+            connect,
+            rate=float(baudrate) if isinstance(rate, _BaudRate) else rate,
+            framing=framing,
+            bits_per_byte=bits_per_byte,
+            latency=latency,
+            priority=priority,
+            mtu=mtu,
+            name=name if name is not None else device,
+        )
+
+
+class Connection(asyncio.Protocol):
+    """One opening of a slave's line: the asyncio protocol between transport and master."""
+
+    def __init__(self, master: Master, slave: Slave) -> None:
+        self.master = master
+        self.slave = slave
+        self.member = slave.member
+        self.transport: Any = None
+        self.lost = False
+        self.abandoned = False
+        self._port: Any = None
+        loop = asyncio.get_running_loop()
+        self.made: asyncio.Future[None] = loop.create_future()
+        self.gone: asyncio.Future[None] = loop.create_future()
+        self._shutting: asyncio.Task[None] | None = None
+
+    # -- asyncio's side
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """The line is open."""
+        self.transport = transport
+        self._port = transport.get_extra_info("serial")
+        if self.abandoned:
+            self.transport.abort()
+            return
+        set_limits = getattr(transport, "set_write_buffer_limits", None)
+        if set_limits is not None:
+            set_limits(high=_HIGH_WATER, low=_HIGH_WATER // 4)
+        if not self.made.done():
+            self.made.set_result(None)
+        self.master._line_opened(self)
+
+    def data_received(self, data: bytes) -> None:
+        """The line has delivered bytes."""
+        self.master._line_received(self, data)
+
+    def eof_received(self) -> bool:
+        """The peer closed its side: so do we."""
+        return False
+
+    def resume_writing(self) -> None:
+        """The transport's buffer has drained."""
+        self.master._line_has_room(self)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """The line is gone."""
+        self.lost = True
+        if not self.made.done():
+            self.made.set_exception(
+                LineError(self.slave.name, f"closed while it was opened: {exc or 'no reason given'}")
+            )
+            self.made.exception()
+        if exc is None and self._port is not None:
+            exc = getattr(self._port, "failure", None)
+        self.master._line_lost(self, exc)
+        if not self.gone.done():
+            self.gone.set_result(None)
+
+    # -- the master's side
+
+    def failed(self) -> BaseException | None:
+        """An error that the port has met and its transport has not reported yet."""
+        failure: BaseException | None = getattr(self._port, "failure", None)
+        return failure
+
+    def buffered(self) -> int:
+        """Bytes written that the transport has not handed to the port."""
+        return int(self.transport.get_write_buffer_size())
+
+    def room(self) -> int:
+        """Bytes that the transport should take now."""
+        return _ROOM - self.buffered()
+
+    def unsent(self) -> int | None:
+        """Bytes written that have not left, as far as the transport and the port tell."""
+        unsent = self.buffered()
+        if self._port is not None:
+            try:
+                unsent += self._port.out_waiting
+            except (OSError, TypeError):  # a driver without TIOCOUTQ, or a port that is closing
+                return unsent or None
+        return unsent
+
+    @property
+    def closing(self) -> bool:
+        """Whether this side closes the line."""
+        return self._shutting is not None
+
+    def begin_shut(self, seconds: float) -> asyncio.Task[None]:
+        """Close once, whoever asks and however often; the task ends when the port is closed.
+
+        Args:
+            seconds: how long written bytes may take to leave.
+        """
+        if self._shutting is None:
+            self._shutting = asyncio.ensure_future(self._shut(seconds))
+            self.master._shutting.add(self._shutting)
+            self._shutting.add_done_callback(self.master._shutting.discard)
+        return self._shutting
+
+    async def shut(self, seconds: float) -> None:
+        """Close, as `begin_shut` does, and wait until the port is closed."""
+        await asyncio.shield(self.begin_shut(seconds))
+
+    async def _shut(self, seconds: float) -> None:
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + seconds
+        if self.transport is None:
+            self.abandoned = True
+            return
+        try:
+            while not self.lost and self.unsent() and loop.time() < deadline:
+                await asyncio.sleep(0.01)
+            stuck = not self.lost and self.buffered() > 0
+        except Exception as error:  # a transport is somebody's code; closing goes on
+            self.master._log.warning("%s: its transport failed at closing: %r", self.slave.name, error)
+            stuck = True
+        if not self.lost:
+            # Exactly one of the two: pyserial-asyncio tears down twice when both are called.
+            if stuck:
+                self.transport.abort()
+            else:
+                self.transport.close()
+        try:
+            await asyncio.wait_for(asyncio.shield(self.gone), max(1.0, deadline - loop.time()))
+        except TimeoutError:
+            self.master._log.warning("%s: the transport did not close in time", self.slave.name)
+        # connection_lost comes while the port is still open; it may be opened again only when it is closed.
+        while self._port is not None and self._port.is_open and loop.time() < deadline + 1.0:
+            await asyncio.sleep(0.005)

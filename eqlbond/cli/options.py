@@ -1,0 +1,80 @@
+"""What several commands read from their arguments."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from typing import Any
+
+from eqlbond.aio.slave import SerialSlave
+from eqlbond.codec.slip import Slip
+from eqlbond.exceptions import ConfigurationError
+from eqlbond.schedulers import EarliestDelivery, Eql, RoundRobin, Scheduler
+
+SCHEDULERS: dict[str, Callable[[], Scheduler]] = {
+    "earliest": EarliestDelivery,
+    "earliest-never-hold": lambda: EarliestDelivery(hold="never"),
+    "earliest-strict": lambda: EarliestDelivery(hold="strict"),
+    "eql": Eql,
+    "round-robin": RoundRobin,
+}
+"""Schedulers by the name that commands know them by."""
+
+
+def add_scheduler(parser: argparse.ArgumentParser) -> None:
+    """The option `--scheduler`."""
+    parser.add_argument("--scheduler", choices=sorted(SCHEDULERS), default="earliest", help="default: earliest")
+
+
+def rates(text: str) -> list[float]:
+    """``57600,14400`` as a list of rates in bit/s."""
+    try:
+        values = [float(part) for part in text.split(",")]
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"rates in bit/s such as 57600,14400, not {text!r}") from None
+    if not all(0 < value < float("inf") for value in values):
+        raise argparse.ArgumentTypeError(f"rates are above 0, not {text!r}")
+    return values
+
+
+_LINE_OPTIONS: dict[str, Callable[[str], Any]] = {
+    "rate": float,
+    "latency": float,
+    "priority": float,
+    "bits_per_byte": float,
+    "rtscts": lambda text: text in ("1", "yes", "on"),
+    "parity": str,
+    "stopbits": float,
+    "name": str,
+    "low_latency": lambda text: text in ("1", "yes", "on"),
+}
+
+
+def serial_slave(text: str, framing: Slip | None = None) -> SerialSlave:
+    """A slave from ``DEVICE[,BAUD][,option=value...]``.
+
+    Raises:
+        ConfigurationError: an option is misspelt or its value cannot work.
+    """
+    device, *parts = text.split(",")
+    options: dict[str, Any] = {}
+    baudrate = 57600
+    for number, part in enumerate(parts):
+        key, separator, value = part.partition("=")
+        if not separator and number == 0:
+            key, value = "baudrate", part
+        if key == "baudrate":
+            try:
+                baudrate = int(value)
+            except ValueError:
+                raise ConfigurationError("baudrate", f"a whole number of bit/s, not {value!r}") from None
+            continue
+        if key not in _LINE_OPTIONS:
+            raise ConfigurationError(
+                f"line {device}", f"no option {key!r}; there are: {', '.join(sorted(_LINE_OPTIONS))}"
+            )
+        try:
+            options[key] = _LINE_OPTIONS[key](value)
+        except ValueError:
+            raise ConfigurationError(key, f"a number, not {value!r}") from None
+    return SerialSlave(device, baudrate, framing=framing, **options)
