@@ -269,19 +269,28 @@ class Connection(asyncio.Protocol):
         failure: BaseException | None = getattr(self._port, "failure", None)
         return failure
 
+    def buffered(self) -> int:
+        """Bytes written that the transport has not handed to the port."""
+        return int(self.transport.get_write_buffer_size())
+
     def room(self) -> int:
         """Bytes that the transport should take now."""
-        return _ROOM - int(self.transport.get_write_buffer_size())
+        return _ROOM - self.buffered()
 
     def unsent(self) -> int | None:
         """Bytes written that have not left, as far as the transport and the port tell."""
-        unsent: int = self.transport.get_write_buffer_size()
+        unsent = self.buffered()
         if self._port is not None:
             try:
                 unsent += self._port.out_waiting
             except (OSError, TypeError):  # a driver without TIOCOUTQ, or a port that is closing
                 return unsent or None
         return unsent
+
+    @property
+    def closing(self) -> bool:
+        """Whether this side closes the line."""
+        return self._shutting is not None
 
     def begin_shut(self, seconds: float) -> asyncio.Task[None]:
         """Close once, whoever asks and however often; the task ends when the port is closed.
@@ -291,6 +300,8 @@ class Connection(asyncio.Protocol):
         """
         if self._shutting is None:
             self._shutting = asyncio.ensure_future(self._shut(seconds))
+            self.master._shutting.add(self._shutting)
+            self._shutting.add_done_callback(self.master._shutting.discard)
         return self._shutting
 
     async def shut(self, seconds: float) -> None:
@@ -303,11 +314,16 @@ class Connection(asyncio.Protocol):
         if self.transport is None:
             self.abandoned = True
             return
-        while not self.lost and self.unsent() and loop.time() < deadline:
-            await asyncio.sleep(0.01)
+        try:
+            while not self.lost and self.unsent() and loop.time() < deadline:
+                await asyncio.sleep(0.01)
+            stuck = not self.lost and self.buffered() > 0
+        except Exception as error:  # a transport is somebody's code; closing goes on
+            self.master._log.warning("%s: its transport failed at closing: %r", self.slave.name, error)
+            stuck = True
         if not self.lost:
             # Exactly one of the two: pyserial-asyncio tears down twice when both are called.
-            if self.transport.get_write_buffer_size():
+            if stuck:
                 self.transport.abort()
             else:
                 self.transport.close()

@@ -11,10 +11,12 @@ still holds, that corrects the clock.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from typing import Any
 
 from eqlbond.codec.base import Framing
-from eqlbond.core.link import Link, make_link
+from eqlbond.core.fragments import Fragment
+from eqlbond.core.link import Link
 from eqlbond.exceptions import ConfigurationError
 from eqlbond.packet import Packet
 from eqlbond.schedulers.base import Line
@@ -27,11 +29,13 @@ HIGH = 0.040
 # Sparse flows may not keep bulk from a line for ever: after so many of their bytes one planned frame goes.
 _EXPRESS_QUANTUM = 3000
 _RATE_WINDOW = 1.0
+RETRY = 0.005
+"""Seconds until a port that took nothing is asked again, at the earliest."""
 _SLOWEST = 1 / 64
 
-_set_free = Line.free.__set__  # type: ignore[attr-defined, misc]
-_set_soonest = Line.soonest.__set__  # type: ignore[attr-defined, misc]
-_set_planned = Line.planned.__set__  # type: ignore[attr-defined, misc]
+_set_free = Line.free.__set__  # type: ignore[attr-defined,misc]
+_set_soonest = Line.soonest.__set__  # type: ignore[attr-defined,misc]
+_set_planned = Line.planned.__set__  # type: ignore[attr-defined,misc]
 _put = object.__setattr__
 
 
@@ -67,6 +71,8 @@ class Member:
         priority: weight for schedulers that use weights; None: the rate.
         mtu: the largest packet this line may carry; None: whatever the bond's is.
         owner: what events and packets name as their slave; None: the member itself.
+        whole_frames: hand over one whole frame a call, once the port holds little, in place of `LOW` to `HIGH`
+            seconds of bytes. For drivers whose port is a model: one event a frame.
 
     Raises:
         ConfigurationError: a value cannot work.
@@ -78,9 +84,11 @@ class Member:
         "_held",
         "_lag",
         "_lag_since",
+        "_low",
         "_offset",
         "_partial",
         "_plan",
+        "_poll",
         "_reasons",
         "_rest",
         "_sent",
@@ -94,6 +102,8 @@ class Member:
         "departed",
         "dropped",
         "framing",
+        "handed",
+        "last_number",
         "line",
         "link",
         "lost",
@@ -108,7 +118,10 @@ class Member:
         "priority_set",
         "reclaimed",
         "retired",
+        "stamp",
+        "told_down",
         "unsent",
+        "whole_frames",
         "wire_free",
     )
 
@@ -123,8 +136,9 @@ class Member:
         priority: float | None = None,
         mtu: int | None = None,
         owner: Any = None,
+        whole_frames: bool = False,
     ) -> None:
-        if not isinstance(framing, Framing):
+        if isinstance(framing, type) or not isinstance(framing, Framing):
             raise ConfigurationError("framing", f"a Framing such as Slip(), not {framing!r}")
         if mtu is not None and (isinstance(mtu, bool) or not isinstance(mtu, int) or mtu < 1):
             raise ConfigurationError("mtu", f"bytes from 1, or None, not {mtu!r}")
@@ -132,6 +146,7 @@ class Member:
         self.owner = self if owner is None else owner
         self.framing = framing
         self.mtu_limit = mtu
+        self.whole_frames = whole_frames
         self.link: Link | None = None
         self.line = Line(name, self._wire_size)
         self.configured_rate: float | None = None
@@ -156,13 +171,17 @@ class Member:
         self._lag = 0.0
         self._lag_since: float | None = None
         self._stalls = 0
+        self._poll = 0.0  # a stalled port is not asked before
         self._reasons = 0
         self.planned_payload = 0
+        self.handed: Packet | None = None  # with whole_frames: whose frame went last; None: a control frame
         self.departed: list[Packet] = []  # packets of flows that have begun to go; the bundle empties it
         self.packets_sent = self.payload_sent = self.bytes_sent = 0
         self.packets_received = self.payload_received = self.bytes_received = 0
         self.reclaimed = self.connections = 0
-        self.retired = False
+        self.retired = self.told_down = False
+        self.stamp: Callable[[Fragment], None] | None = None  # numbers a Multilink fragment that begins to go
+        self.last_number = -1
         self.dropped: dict[str, int] = {}
         self.lost: dict[str, int] = {}
 
@@ -188,20 +207,55 @@ class Member:
 
     def _plan_with(self, rate: float | None) -> None:
         _put(self.line, "rate", rate)
-        _put(self.line, "byte_time", self.line.bits_per_byte / rate if rate else 0.0)
+        byte_time = self.line.bits_per_byte / rate if rate else 0.0
+        _put(self.line, "byte_time", byte_time)
+        # Below 500 bit/s two bytes are more than the port may hold; the next one goes as late as it fits.
+        self._low = max(0.0, min(LOW, HIGH - byte_time))
         if self.priority_set is None:
             _put(self.line, "priority", self.configured_rate or 0.0)
 
+    def retime(self, before: float, now: float) -> None:
+        """Bring clock and plan to a changed byte time; `before`: what it was, seconds.
+
+        What the port holds takes longer, or shorter, from now on.
+        """
+        line = self.line
+        byte_time = line.byte_time
+        if not byte_time or self.link is None:
+            return
+        if not before:  # there was no clock; what the port holds was part of `planned`
+            self.wire_free = now + self.unsent * byte_time
+            _set_planned(line, line.planned - self.unsent)
+            self.unsent = 0
+        elif self.wire_free > now:
+            scale = byte_time / before
+            self.wire_free = now + (self.wire_free - now) * scale
+            self._sent = deque((now + (left - now) * scale, packet) for left, packet in self._sent)
+        ahead = len(self._rest) - self._offset + sum(entry[1] for entry in self._express)
+        free = max(self.wire_free, now) + ahead * byte_time
+        _set_soonest(line, free)
+        plan, self._plan, self._held = self._plan, deque(), 0
+        for packet, size, not_before, _ in plan:
+            if free < not_before:
+                free = not_before
+                self._held += 1
+            else:
+                not_before = 0.0
+            self._plan.append((packet, size, not_before, free - self._shift))
+            free += size * byte_time
+        _set_free(line, free)
+
     # -- connections
 
-    def connect(self, mtu: int, now: float) -> None:
-        """The port is open: make the connection. Raises `ConfigurationError` where the framing cannot carry `mtu`."""
-        self.link = make_link(self.framing, mtu)
+    def connect(self, link: Link, now: float) -> None:
+        """The port is open, and `link` is its connection."""
+        self.link = link
         self.connections += 1
-        self.retired = False
+        self.retired = self.told_down = False
         self._reasons = 0
         self.wire_free = now
         self._stalls = 0
+        self._poll = 0.0
         self._lag, self._lag_since = 0.0, None
         self.unsent = 0
         self._plan_with(self.configured_rate)
@@ -221,14 +275,27 @@ class Member:
         self.retired = True
         _put(self.line, "up", False)
 
-    def disconnect(self) -> None:
+    def pause(self) -> None:
+        """Carry no packet until `go_up`; the connection stays."""
+        _put(self.line, "up", False)
+
+    def queue_delay(self, now: float) -> float:
+        """Seconds until a control frame made now will have left the port, by the byte clock."""
+        ahead = len(self._rest) - self._offset + sum(map(len, self.control))
+        return max(0.0, self.wire_free - now) + ahead * self.line.byte_time
+
+    def disconnect(self, now: float, reason: str) -> None:
         """The connection is gone. Reclaim what it held first."""
         _put(self.line, "up", False)
         if self.link is not None:
+            self.link.hang_up(now, reason)
             for reason, n in self.link.dropped.items():
                 self.dropped[reason] = self.dropped.get(reason, 0) + n
         self.link = None
         self.control.clear()
+        self.unsent = 0
+        self.wire_free = min(self.wire_free, now)
+        _set_planned(self.line, 0)
 
     def _wire_size(self, packet: Packet) -> int:
         return len(packet.payload) if self.link is None else self.link.wire_size(packet)
@@ -279,7 +346,7 @@ class Member:
         free = self.wire_free + (rest + kept) * line.byte_time
         _set_free(line, free)
         _set_soonest(line, free)
-        _set_planned(line, rest + kept)
+        _set_planned(line, rest + kept + self.unsent)
         return packets
 
     def take_back_unsent(self, now: float) -> list[Packet]:
@@ -313,9 +380,9 @@ class Member:
             return None
         if self.line.byte_time == 0.0:
             return start
-        refill = self.wire_free - LOW
-        if self._stalls > 3:  # a port that takes nothing is asked less and less often
-            refill = max(refill, now + min(0.25, 0.01 * self._stalls))
+        refill = self.wire_free - self._low
+        if refill < self._poll:
+            refill = self._poll
         if start > refill and start > self.wire_free:
             return start
         return refill
@@ -332,20 +399,25 @@ class Member:
         if byte_time:
             if unsent is not None:
                 self._hear(now, unsent)
+            elif self._stalls and room > 0:
+                self._stalls = 0
+                self._poll = 0.0
             backlog = self.wire_free - now
             if backlog <= 0.0:
                 self.wire_free = now
                 backlog = 0.0
             allowed = int((HIGH - backlog) / byte_time)
-            if allowed < 1 and backlog <= LOW:
+            if allowed < 1 and backlog <= self._low + 1e-9:
                 allowed = 1
             if allowed < room:
                 room = allowed
             while self._sent and self._sent[0][0] <= now:
                 self._sent.popleft()
-        elif unsent is not None and unsent != self.unsent:
-            _set_planned(line, line.planned + unsent - self.unsent)
-            self.unsent = unsent
+        else:
+            unsent = unsent or 0
+            if unsent != self.unsent:
+                _set_planned(line, line.planned + unsent - self.unsent)
+                self.unsent = unsent
         if room <= 0:
             return b""
         pieces: list[bytes] = []
@@ -394,6 +466,45 @@ class Member:
         _set_soonest(line, self.wire_free + ahead * byte_time)
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
+    def frame_to_send(self, now: float, unsent: int | None) -> bytes:
+        """`data_to_send` for a port that takes whole frames: the next one, or nothing while it holds enough."""
+        line = self.line
+        byte_time = line.byte_time
+        if byte_time:
+            if unsent is not None:
+                self._hear(now, unsent)
+            backlog = self.wire_free - now
+            if backlog <= 0.0:
+                self.wire_free = now
+            elif backlog > HIGH:
+                return b""
+            sent = self._sent
+            while sent and sent[0][0] <= now:
+                sent.popleft()
+        frame = self._next_frame(now, 0.0)
+        size = len(frame)
+        if not size:
+            return b""
+        self._rest = b""
+        packet = self.handed = self._partial
+        self.bytes_sent += size
+        if packet is not None:
+            self._partial = None
+            self.packets_sent += 1
+            self.payload_sent += len(packet.payload)
+        if byte_time:
+            self.wire_free += size * byte_time
+            if packet is not None:
+                self._sent.append((self.wire_free, packet))
+            if not self._plan and not self._express:
+                _set_free(line, self.wire_free)
+        _set_planned(line, line.planned - size)
+        ahead = self.wire_free
+        if self._express:
+            ahead += sum(entry[1] for entry in self._express) * byte_time
+        _set_soonest(line, ahead)
+        return frame
+
     def _next_frame(self, now: float, ahead: float) -> bytes:
         """Begin the next frame, if one may start now. `ahead`: seconds of bytes taken in this round already."""
         link = self.link
@@ -406,7 +517,10 @@ class Member:
         if link is None or not self.line.up:
             return b""
         if self._express and (
-            not self._plan or self._express[0][0].priority > 0 or self._express_run < _EXPRESS_QUANTUM
+            not self._plan
+            or self._express[0][0].priority > 0
+            or self._express_run < _EXPRESS_QUANTUM
+            or now < self._plan[0][2] > self.wire_free + ahead
         ):
             packet, size = self._express.popleft()
             self._express_run += size
@@ -427,6 +541,11 @@ class Member:
                     _set_free(self.line, self.line.free + slip)
         else:
             return b""
+        if packet.__class__ is Fragment:
+            assert isinstance(packet, Fragment)
+            if packet.number is None and self.stamp is not None:
+                self.stamp(packet)
+            self.last_number = packet.number or 0
         frame = link.encode(packet)
         if len(frame) != size:
             _set_planned(self.line, self.line.planned + len(frame) - size)
@@ -448,12 +567,26 @@ class Member:
             self.wire_free = now + unsent * byte_time
             _set_free(line, line.free + late)
             self._shift += late
+            self._sent = deque((left + late, packet) for left, packet in self._sent)
             self._lag += late
-            self._stalls += 1
+            self._stalled(now)
         else:
             self._stalls = 0
+            self._poll = 0.0
         if self._lag_since is None:
             self._lag_since = now
+
+    def _stalled(self, now: float) -> None:
+        # A port that takes nothing is asked less and less often. The time is fixed here and not when it is
+        # asked for: new packets ask, too, and would put it off again and again.
+        self._stalls += 1
+        if self._stalls > 3:
+            self._poll = now + min(0.25, 0.01 * self._stalls)
+
+    def refused(self, now: float) -> float:
+        """The port had no room though its clock was due; returns when to ask it again."""
+        self._stalled(now)
+        return max(self._poll, now + RETRY)
 
     def learn_rate(self, now: float) -> bool:
         """Judge the last second of the port's draining; True when the rate to plan with has changed."""
@@ -464,13 +597,16 @@ class Member:
         share = self._lag / (now - since)
         busy = self.wants_to_send()
         self._lag, self._lag_since = 0.0, None
+        before = self.line.byte_time
         if share > 0.1:
             slower = max(rate * max(1.0 - share, 0.25), self.configured_rate * _SLOWEST)
             if slower < rate:
                 self._plan_with(slower)
+                self.retime(before, now)
                 return True
         elif share < 0.02 and busy and rate < self.configured_rate:
             self._plan_with(min(self.configured_rate, rate * 1.1))
+            self.retime(before, now)
             return True
         return False
 

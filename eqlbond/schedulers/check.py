@@ -27,6 +27,8 @@ def check_placement(placement: object, lines: Sequence[Line], now: float) -> Pla
         raise SchedulerError(f"place() must return a Placement or None, not {type(placement).__name__}")
     if placement.line not in lines:
         raise SchedulerError(f"place() chose {placement.line!r}, which was not offered")
+    if not isinstance(placement.copies, tuple):
+        raise SchedulerError(f"place() must give copies as a tuple of lines, not {placement.copies!r}")
     if placement.copies:
         chosen = [placement.line, *placement.copies]
         for line in placement.copies:
@@ -34,8 +36,9 @@ def check_placement(placement: object, lines: Sequence[Line], now: float) -> Pla
                 raise SchedulerError(f"place() put a copy on {line!r}, which was not offered")
         if len(set(chosen)) != len(chosen):
             raise SchedulerError("place() named one line twice")
-    if placement.not_before and not math.isfinite(placement.not_before):
-        raise SchedulerError(f"place() holds the packet until {placement.not_before}")
+    hold = placement.not_before
+    if isinstance(hold, bool) or not isinstance(hold, int | float) or not math.isfinite(hold):
+        raise SchedulerError(f"place() holds the packet until {hold!r}, which is no time in seconds (0.0: no hold)")
     return placement
 
 
@@ -43,8 +46,9 @@ def check_scheduler(scheduler: Scheduler) -> None:
     """Run a scheduler through bonds of many kinds and see that it keeps the contract.
 
     The scheduler itself stays as it was: each bond gets a copy, as a `Master` makes one. Checked are: every answer
-    names offered lines; an idle bond never waits; no packet is held for ever; lines may come, go and change
-    between any two packets; lines without a rate, urgent packets and 300-to-1 rates are handled; copies share no state.
+    names offered lines; an idle bond never waits; no packet is held for ever or changed; lines may come, go and
+    change between any two packets; lines without a rate, urgent packets and 300-to-1 rates are handled; the optional
+    methods do not raise, and `window` answers a number of seconds.
 
     Args:
         scheduler: an object with `place`.
@@ -55,6 +59,8 @@ def check_scheduler(scheduler: Scheduler) -> None:
     >>> from eqlbond.schedulers import EarliestDelivery
     >>> check_scheduler(EarliestDelivery())
     """
+    if isinstance(scheduler, type):
+        raise SchedulerError(f"{scheduler.__name__} is a class; make an object of it: {scheduler.__name__}()")
     if not isinstance(scheduler, Scheduler):
         raise SchedulerError(f"{type(scheduler).__name__} has no method place(packet, lines, now)")
     bonds: dict[str, list[float | None]] = {
@@ -76,7 +82,6 @@ def _check_bond(scheduler: Scheduler, bond: str, rates: Sequence[float | None]) 
     except Exception as error:
         raise SchedulerError(f"it cannot be copied (copy.deepcopy): {error!r}") from error
     lines = tuple(testing.line(f"line{n}", rate=rate) for n, rate in enumerate(rates))
-    changed = getattr(policy, "lines_changed", None)
     now = 0.0
     sequence = 0
 
@@ -84,23 +89,27 @@ def _check_bond(scheduler: Scheduler, bond: str, rates: Sequence[float | None]) 
         nonlocal sequence
         packet = testing.packet(size, priority=priority, sequence=sequence)
         sequence += 1
-        payload = packet.payload
+        before = _contents(packet)
         placement = _place(policy, bond, packet, offered, now)
-        if packet.payload is not payload:
+        if _contents(packet) != before:
             raise SchedulerError(f"{bond}: place() changed the packet")
         if placement is None:
             if idle:
                 raise SchedulerError(f"{bond}: place() waits while every line is idle: nothing would wake it")
             return False
-        if placement.not_before > now + _LONGEST_HOLD + max(line.free - now for line in offered):
+        if placement.not_before > max(now, *(line.free for line in offered)) + _LONGEST_HOLD:
             raise SchedulerError(f"{bond}: place() holds a packet for {placement.not_before - now:.0f} s")
         for line in (placement.line, *placement.copies):
             testing.take(line, packet, now, placement.not_before)
+        if sequence % 7 == 0:
+            _hook(policy, bond, "withdrawn", packet, placement.line, now)
         return True
 
     def change(offered: tuple[Line, ...]) -> None:
-        if changed is not None:
-            changed(offered, now)
+        _hook(policy, bond, "lines_changed", offered, now)
+        window = _hook(policy, bond, "window", offered, 1500)
+        if window is not None and (not isinstance(window, int | float) or not 0 <= window < math.inf):
+            raise SchedulerError(f"{bond}: window() must answer a number of seconds from 0, not {window!r}")
 
     change(lines)
     for size in (40, 1500, 576, 1, 1500, 40) * 4:  # each packet finds all lines idle
@@ -119,6 +128,21 @@ def _check_bond(scheduler: Scheduler, bond: str, rates: Sequence[float | None]) 
     change(lines)
     now = _drain(lines, now) + 3600.0  # after an hour of silence
     offer(lines, 1500, idle=True)
+
+
+def _contents(packet: Packet) -> tuple[object, ...]:
+    described = (packet.payload, packet.protocol, packet.priority, packet.flow)
+    return *described, packet.sequence, packet.entered, packet.express
+
+
+def _hook(policy: Scheduler, bond: str, name: str, *arguments: object) -> object:
+    hook = getattr(policy, name, None)
+    if hook is None:
+        return None
+    try:
+        return hook(*arguments)
+    except Exception as error:
+        raise SchedulerError(f"{bond}: {name}() raised {error!r}") from error
 
 
 def _place(policy: Scheduler, bond: str, packet: Packet, lines: tuple[Line, ...], now: float) -> Placement | None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_right
 from collections.abc import Sequence
+from operator import attrgetter
 from typing import Literal
 
 import attrs
@@ -21,10 +22,15 @@ from eqlbond.schedulers.base import Line, Placement
 
 # Prices in bytes of line capacity, for a bond with a full plan and for an idle one; found with the
 # simulator on 57600+28800+14400+9600 with packets of 40, 576 and 1500 bytes, in bulk and at 80 % load.
-_LATE = (110.0, 500.0)
+_LATE = (115.0, 500.0)
 _DELAY = (0.04, 0.3)
+_GRAIN_SHARE = 0.125  # the grain is at most this share of a packet's time on the line
+_FRAME_OVERHEAD = 11  # flags, protocol, FCS-32 and the long Multilink header of a fragment
+_HEADERS = 6  # Multilink header and protocol field, which count against a line's MTU
+_SMALLEST = 32  # bytes; a smaller fragment is not worth its frame
 _UNPACED_LIMIT = 65536
 _UNPACED_BYTE_TIME = 1e-9
+_free = attrgetter("free")
 
 
 def _price(value: object) -> float:
@@ -51,10 +57,12 @@ class EarliestDelivery:
     Args:
         hold: ``"never"`` lets packets overtake (plain EDPF); ``"balanced"``, the default, holds where it
             is cheap; ``"strict"`` never overtakes, at a few percent of throughput with mixed sizes. A number is
-            the price of one late packet in bytes (balanced: 110).
+            the price of one late packet in bytes (balanced: 115 with a full plan, up to 500 in an idle bond).
+        grain: seconds within which packets that come in by different lines may be read in either order; a hold
+            keeps them so far apart. Timers, UARTs and USB adapters have some milliseconds; default 6 ms.
 
     Raises:
-        ConfigurationError: `hold` is none of these.
+        ConfigurationError: `hold` is none of these, or `grain` is below 0.
 
     >>> from eqlbond.schedulers import testing
     >>> lines = testing.line("fast", rate=57600), testing.line("slow", rate=14400)
@@ -70,15 +78,20 @@ class EarliestDelivery:
     """
 
     hold: float | Literal["never", "balanced", "strict"] = "balanced"
+    grain: float = 0.006
     _late: float = attrs.field(init=False, repr=False)
     _ordered: list[float] = attrs.field(factory=list, init=False, repr=False)
+    _front_line: Line | None = attrs.field(default=None, init=False, repr=False)
     _largest: int = attrs.field(default=0, init=False, repr=False)
     _lines: Sequence[Line] = attrs.field(default=(), init=False, repr=False)
     _window: float = attrs.field(default=0.0, init=False, repr=False)
+    _all_paced: bool = attrs.field(default=False, init=False, repr=False)
     _capacity: float = attrs.field(default=0.0, init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
         self._late = _price(self.hold)
+        if isinstance(self.grain, bool) or not isinstance(self.grain, int | float) or not 0 <= self.grain < 10:
+            raise ConfigurationError("grain", f"seconds from 0 to 10, not {self.grain!r}")
 
     def place(self, packet: Packet, lines: Sequence[Line], now: float) -> Placement | None:
         """The cheapest line, and how long the packet is held there; None while every plan is full."""
@@ -90,6 +103,8 @@ class EarliestDelivery:
             self._largest = max(size, self._largest)
             self._survey(lines)
         largest = self._largest
+        if self._all_paced and min(map(_free, lines)) > now + self._window:
+            return None  # as below, and soon seen: a busy bond asks once in vain for each packet
         earliest = fits = math.inf
         begins = now
         chosen = None
@@ -109,24 +124,78 @@ class EarliestDelivery:
                 earliest = arrival
                 chosen = line
                 begins = start
-            arrival = start + largest * byte_time + line.latency
+            if size != largest:
+                arrival = start + largest * byte_time + line.latency
             if arrival < fits:
                 fits = arrival
-        if chosen is None or begins - now > self._window:
+        # What a line without a rate may hold is bounded in bytes, above; the window is for clocks.
+        if chosen is None or (begins - now > self._window and chosen.byte_time):
             return None
         ordered = self._ordered
         front = ordered[-1] if ordered else now
         # No other line can be cheaper when the earliest arrival is in order and opens no hole that no packet fills.
-        if self._late == 0.0 or (earliest >= front and earliest <= fits):
-            self._arrives(earliest, now)
+        if self._late == 0.0 or (
+            earliest <= fits
+            and earliest
+            >= (front if chosen is self._front_line or not ordered else front + self._grain(chosen, largest))
+        ):
+            self._arrives(chosen, earliest, now)
             return Placement(chosen)
         return self._weigh(packet, lines, now, front, begins)
 
     def lines_changed(self, lines: Sequence[Line], now: float) -> bool:
         """All is planned anew, in order."""
         self._ordered.clear()
+        self._front_line = None
         self._lines = ()
         return True
+
+    def resequenced(self) -> None:
+        """The far end puts packets in order: none needs to be held."""
+        self._late = 0.0
+
+    def split(self, packet: Packet, lines: Sequence[Line], now: float) -> list[tuple[Line, int]] | None:
+        """Shares of the packet for lines that can begin soon, so that all arrive together; None: leave it whole.
+
+        With ``l`` a line's backlog and latency and ``b`` its bytes a second, line i takes ``b_i * (t - l_i)`` bytes,
+        where t is such that the shares add up; lines with l above t take none (the rule of FreeBSD's ng_ppp). When
+        every line has a packet's time of plan before it the packet stays whole, which costs the least overhead.
+        """
+        if any(line.byte_time == 0.0 for line in lines):
+            return None
+        size = len(packet.payload)
+        wire = lines[0].wire_size(packet) - _FRAME_OVERHEAD
+        fastest = min(line.byte_time for line in lines)
+        if size < 2 * _SMALLEST or min(line.free for line in lines) - now > wire * fastest:
+            return None
+        ways = sorted(((max(line.free - now, 0.0) + line.latency, index) for index, line in enumerate(lines)))
+        whole = min(begins + (wire + _FRAME_OVERHEAD) * lines[index].byte_time for begins, index in ways)
+        chosen: list[tuple[float, Line]] = []
+        capacity = backlog = together = 0.0
+        for begins, index in ways:
+            if chosen and begins >= together:
+                break
+            line = lines[index]
+            rate = 1.0 / line.byte_time
+            finish = (wire + _FRAME_OVERHEAD * (len(chosen) + 1) + backlog + begins * rate) / (capacity + rate)
+            if chosen and ((finish - begins) * rate - _FRAME_OVERHEAD < _SMALLEST or finish >= together):
+                continue
+            capacity += rate
+            backlog += begins * rate
+            together = finish
+            chosen.append((begins, line))
+        if len(chosen) < 2 or together >= whole:
+            return None
+        scale = size / wire
+        shares = [
+            max(1, min(int(((together - begins) / line.byte_time - _FRAME_OVERHEAD) * scale), line.mtu - _HEADERS))
+            for begins, line in chosen
+        ]
+        for n, (_, line) in enumerate(chosen):  # what rounding and MTUs have left over
+            shares[n] = min(shares[n] + size - sum(shares), line.mtu - _HEADERS)
+        if sum(shares) != size or min(shares) < 1:
+            return None
+        return [(line, share) for share, (_, line) in zip(shares, chosen, strict=True)]
 
     def window(self, lines: Sequence[Line], size: int) -> float:
         """The plan after which the slowest line is worth using, seconds.
@@ -145,15 +214,20 @@ class EarliestDelivery:
     def _survey(self, lines: Sequence[Line]) -> None:
         self._lines = lines
         self._window = self.window(lines, self._largest)
+        self._all_paced = all(line.byte_time for line in lines)
         self._capacity = sum(1.0 / line.byte_time for line in lines if line.byte_time)
 
-    def _arrives(self, arrival: float, now: float) -> None:
+    def _grain(self, line: Line, size: int) -> float:
+        return min(self.grain, _GRAIN_SHARE * size * line.byte_time)
+
+    def _arrives(self, line: Line, arrival: float, now: float) -> None:
         # The arrivals of packets that are in order, rising; a packet that this one overtakes is late
         # already and holds nobody back any more.
         ordered = self._ordered
         while ordered and ordered[-1] > arrival:
             ordered.pop()
         ordered.append(arrival)
+        self._front_line = line
         if len(ordered) > 256:
             del ordered[: bisect_right(ordered, now, 0, len(ordered) - 1)]
 
@@ -172,7 +246,7 @@ class EarliestDelivery:
 
     def _weigh(self, packet: Packet, lines: Sequence[Line], now: float, front: float, begins: float) -> Placement:
         largest = self._largest
-        filled = min(1.0, 1.25 * (begins - now) / self._window) if self._window else 1.0
+        filled = min(1.0, 2.0 * (begins - now) / self._window) if self._window else 1.0
         late = self._late if self.hold != "balanced" else _LATE[1] + filled * (_LATE[0] - _LATE[1])
         delay = (_DELAY[1] + filled * (_DELAY[0] - _DELAY[1])) * self._capacity
         starts = [line.free if line.free > now else now for line in lines]
@@ -180,28 +254,31 @@ class EarliestDelivery:
         best_line = lines[0]
         best_arrival = best_hold = 0.0
         for line, start in zip(lines, starts, strict=True):
+            if not line.byte_time and line.planned > _UNPACED_LIMIT:
+                continue
             byte_time = line.byte_time or _UNPACED_BYTE_TIME
             size = line.wire_size(packet)
             arrival = start + size * byte_time + line.latency
-            if arrival >= front:
+            due = front if line is self._front_line else front + self._grain(line, largest)
+            if arrival >= due:
                 cost = delay * (arrival - now)
                 if cost < best_cost:
                     cost += self._holes(lines, starts, line, front, arrival)
                 if cost < best_cost:
                     best_cost, best_line, best_arrival, best_hold = cost, line, arrival, 0.0
                 continue
-            gap = (front - line.latency - start) / byte_time  # bytes that the line could carry before the front
-            cost = min(gap, largest) - size + delay * (front - now)
+            gap = (due - line.latency - start) / byte_time  # bytes that the line could carry until then
+            cost = min(gap, largest) - size + delay * (due - now)
             if cost < best_cost:
-                best_cost, best_line, best_arrival = cost, line, front
-                best_hold = front - size * byte_time - line.latency
+                best_cost, best_line, best_arrival = cost, line, due
+                best_hold = due - size * byte_time - line.latency
             cost = late + delay * (arrival - now)
             if cost < best_cost:
                 overtaken = len(self._ordered) - bisect_right(self._ordered, arrival)
-                cost += late * (overtaken - 1)
+                cost += late * max(0, overtaken - 1)
                 if cost < best_cost:
                     best_cost, best_line, best_arrival, best_hold = cost, line, arrival, 0.0
-        self._arrives(best_arrival, now)
+        self._arrives(best_line, best_arrival, now)
         return Placement(best_line, best_hold)
 
     def _holes(self, lines: Sequence[Line], starts: list[float], but: Line, front: float, arrival: float) -> float:

@@ -1,0 +1,214 @@
+"""The receiving end of Multilink: fragments of all links back into packets, in order (RFC 1990 section 4).
+
+A fragment is lost for sure when every link has delivered one with a higher number (the RFC's M rule). A link that is
+idle or silent would stall that rule for ever, so there is a timer as well: what waits behind a gap waits no longer
+than `patience` seconds from its own arrival. Nothing is delivered out of order, twice, or with a piece missing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from heapq import heappop, heappush
+
+from eqlbond.codec.multilink import BEGIN, END, decode_header, header_size, sequence_space
+from eqlbond.exceptions import ConfigurationError
+
+MOST_FRAGMENTS = 4096
+
+
+class Reassembler:
+    """Puts the fragments of a bundle in order and together.
+
+    Args:
+        mrru: the largest packet, bytes, its protocol field not counted.
+        short: short sequence numbers (12 bits) instead of long ones (24).
+        patience: seconds that what has arrived may wait for what is missing in front of it.
+        most_bytes: the most that may wait, bytes; beyond it the oldest gap is given up.
+
+    Counters, in `counters`, by reason:
+
+    - ``lost``: fragments that never came. ``given up``: gaps closed by the timer. ``overflow``: gaps closed for room.
+    - ``late``: fragments that came after they had been given up. ``duplicate``: came twice.
+    - ``incomplete``: packets of which a fragment is missing. ``orphan``: fragments of such packets, dropped.
+    - ``too long``: packets over the MRRU. ``malformed``: no header. ``out of window``: half the space or more ahead.
+    - ``restarted``: the peer began its numbers anew, seen on a link that has just joined.
+    - ``null``: fragments without data, which only move the sequence on.
+    """
+
+    def __init__(self, mrru: int, *, short: bool = False, patience: float = 1.0, most_bytes: int = 1 << 18) -> None:
+        if mrru < 1:
+            raise ConfigurationError("mrru", f"bytes from 1, not {mrru!r}")
+        self.patience = patience
+        self.counters: dict[str, int] = {}
+        self._mrru = mrru + 2  # a protocol field may have two bytes
+        self._short = short
+        self._header = header_size(short)
+        self._space = sequence_space(short)
+        self._half = self._space // 2
+        self._most_bytes = most_bytes
+        self._most_fragments = min(MOST_FRAGMENTS, self._half)
+        self._next = 0  # numbers are counted on without wrapping
+        self._last: dict[Hashable, int] = {}
+        self._fresh: set[Hashable] = set()  # links that have delivered nothing yet
+        self._waiting: dict[int, tuple[int, bytes, float]] = {}  # number: flags, data, arrival
+        self._numbers: list[int] = []  # a heap of the keys of _waiting
+        self._held = 0
+        self._parts: list[bytes] | None = None
+        self._size = 0
+
+    @property
+    def held(self) -> int:
+        """Bytes that wait for something in front of them."""
+        return self._held
+
+    @property
+    def expected(self) -> int:
+        """The number, not wrapped, of the fragment that is delivered next."""
+        return self._next
+
+    def add_link(self, link: Hashable) -> None:
+        """A link joins the bundle."""
+        # It has delivered nothing: until it does, only the timer tells losses (section 4.1 leaves this open).
+        self._last[link] = self._next - 1
+        self._fresh.add(link)
+
+    def remove_link(self, link: Hashable, now: float) -> list[bytes]:
+        """A link leaves the bundle; returns the packets that no longer wait for it."""
+        self._last.pop(link, None)
+        self._fresh.discard(link)
+        packets: list[bytes] = []
+        if self._waiting:
+            self._close_gaps(now, packets)
+        return packets
+
+    def receive(self, link: Hashable, payload: bytes, now: float) -> list[bytes]:
+        """Take a fragment, MP header included; returns the packets that it completes, protocol field included."""
+        header = decode_header(payload, self._short)
+        if header is None:
+            self._count("malformed")
+            return []
+        flags, number = header
+        expected = self._next
+        ahead = (number - expected) % self._space
+        if ahead == 0 and flags == BEGIN | END and not self._waiting and self._parts is None:
+            self._last[link] = expected
+            self._next = expected + 1
+            return self._whole(payload[self._header :])
+        if self._fresh and link in self._fresh:
+            self._fresh.discard(link)
+            # What is sent on a new connection cannot be that old: the peer has lost the bundle and begun another.
+            if self._half <= ahead < self._space - self._most_fragments:
+                self._restart(number)
+                expected, ahead = number, 0
+        if ahead >= self._half:
+            if ahead - self._space + expected >= 0:
+                self._count("late")
+            else:
+                self._count("out of window")
+            return []
+        number = expected + ahead
+        self._last[link] = number
+        if number in self._waiting:
+            self._count("duplicate")
+            return []
+        data = payload[self._header :]
+        packets: list[bytes] = []
+        if ahead == 0:
+            self._next += 1
+            self._append(flags, data, packets)
+            self._run(packets)
+        else:
+            self._waiting[number] = flags, data, now
+            heappush(self._numbers, number)
+            self._held += len(data)
+        if self._waiting:
+            self._close_gaps(now, packets)
+        return packets
+
+    def next_deadline(self) -> float | None:
+        """When `tick` wants to be called; None: nothing waits."""
+        return self._waiting[self._numbers[0]][2] + self.patience if self._numbers else None
+
+    def tick(self, now: float) -> list[bytes]:
+        """Give up gaps that what is behind them has waited long enough for; returns the packets set free."""
+        packets: list[bytes] = []
+        self._close_gaps(now, packets)
+        return packets
+
+    def _restart(self, number: int) -> None:
+        self._count("restarted")
+        self._waiting.clear()
+        self._numbers.clear()
+        self._held = 0
+        if self._parts is not None:
+            self._count("incomplete")
+            self._parts = None
+        self._next = number
+        self._last = dict.fromkeys(self._last, number - 1)
+
+    def _whole(self, data: bytes) -> list[bytes]:
+        if not data:
+            self._count("null")
+            return []
+        if len(data) > self._mrru:
+            self._count("too long")
+            return []
+        return [data]
+
+    def _append(self, flags: int, data: bytes, packets: list[bytes]) -> None:
+        """The fragment is next in order."""
+        if flags & BEGIN:
+            if self._parts is not None:
+                self._count("incomplete")
+            self._parts = []
+            self._size = 0
+        elif self._parts is None:
+            self._count("orphan")
+            return
+        self._size += len(data)
+        if self._size > self._mrru:
+            self._count("too long")
+            self._parts = None
+            return
+        self._parts.append(data)
+        if flags & END:
+            if self._size:
+                packets.append(b"".join(self._parts))
+            else:
+                self._count("null")
+            self._parts = None
+
+    def _run(self, packets: list[bytes]) -> None:
+        """Go on with what waits and is next now."""
+        numbers = self._numbers
+        while numbers and numbers[0] == self._next:
+            flags, data, _ = self._waiting.pop(heappop(numbers))
+            self._held -= len(data)
+            self._next += 1
+            self._append(flags, data, packets)
+
+    def _close_gaps(self, now: float, packets: list[bytes]) -> None:
+        while self._numbers:
+            first = self._numbers[0]
+            if first - 1 <= min(self._last.values(), default=first):
+                self._skip(first, "lost by rule")
+            elif self._waiting[first][2] + self.patience <= now:
+                self._skip(first, "given up")
+            elif self._held > self._most_bytes or len(self._waiting) > self._most_fragments:
+                self._skip(first, "overflow")
+            else:
+                return
+            self._run(packets)
+
+    def _skip(self, number: int, reason: str) -> None:
+        """Whatever is missing before `number` will not be waited for."""
+        self._count("lost", number - self._next)
+        if reason != "lost by rule":
+            self._count(reason)
+        if self._parts is not None:
+            self._count("incomplete")
+            self._parts = None
+        self._next = number
+
+    def _count(self, reason: str, n: int = 1) -> None:
+        self.counters[reason] = self.counters.get(reason, 0) + n

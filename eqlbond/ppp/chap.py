@@ -1,0 +1,257 @@
+"""The Challenge Handshake Authentication Protocol with MD5, both roles (RFC 1994).
+
+The secret never goes over the line. Give each direction its own secret: with the same one on several lines, a
+peer could pass our challenge on as its own and have us answer it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+
+import attrs
+
+from eqlbond.codec.control import ControlPacket, parse_control
+from eqlbond.codec.options import CHAP_PROTOCOL, USE_CHAP_MD5
+from eqlbond.exceptions import ConfigurationError
+from eqlbond.ppp.negotiation import RandomSource, Timing
+from eqlbond.ppp.secret import Secrets, as_secret, printable, secret_of
+
+CHALLENGE = 1
+RESPONSE = 2
+SUCCESS = 3
+FAILURE = 4
+
+CHALLENGE_SIZE = 16
+"""Bytes of a challenge: as many as the digest has (RFC 1994 section 2.3)."""
+
+
+@attrs.frozen
+class Chap:
+    """How we prove who we are where the peer asks for CHAP: `Chap("site7", "secret")`.
+
+    The secret never shows in a repr. Raises `ConfigurationError` where name or secret is empty or over 255 bytes.
+    """
+
+    name: str
+    secret: bytes = attrs.field(converter=as_secret, repr=False)
+
+    protocol = USE_CHAP_MD5
+
+    def __attrs_post_init__(self) -> None:
+        for field, size in (("name", len(self.name.encode())), ("secret", len(self.secret))):
+            if not 1 <= size <= 255:
+                raise ConfigurationError(field, f"CHAP names and secrets have 1 to 255 bytes, this has {size}")
+
+
+def response_value(identifier: int, secret: bytes, challenge: bytes) -> bytes:
+    """The answer to a challenge: MD5 over identifier, secret and challenge (RFC 1994 section 4.1)."""
+    return hashlib.md5(bytes((identifier,)) + secret + challenge, usedforsecurity=False).digest()
+
+
+def _value_and_name(data: bytes) -> tuple[bytes, bytes] | None:
+    """The value and the name of a Challenge or Response, or None where the lengths lie."""
+    if not data or len(data) < 1 + data[0]:
+        return None
+    return data[1 : 1 + data[0]], data[1 + data[0] :]
+
+
+class ChapPeer:
+    """Proves ourselves by CHAP: answers challenges, at the start and whenever the peer sends another."""
+
+    protocol = CHAP_PROTOCOL
+
+    def __init__(self, credentials: Chap, timing: Timing) -> None:
+        self.done = False
+        self.failure: str | None = None
+        self.authenticator_name: str | None = None
+        self.own_challenges: list[bytes] = []
+        """Challenges that we have sent on this link: one that comes back is not answered (it would be our proof)."""
+        self._credentials = credentials
+        self._timing = timing
+        self._response: ControlPacket | None = None
+        self._answered: set[int] = set()
+        self._sent = 0
+        self._output: list[bytes] = []
+        self._deadline: float | None = None
+
+    @property
+    def next_deadline(self) -> float | None:
+        """When `tick` is due, or None."""
+        return self._deadline
+
+    def take_output(self) -> list[bytes]:
+        """The packets to send."""
+        output, self._output = self._output, []
+        return output
+
+    def start(self, now: float) -> None:
+        """Begin to wait for the peer's challenge."""
+        self._deadline = now + self._timing.restart * self._timing.max_configure
+
+    def tick(self, now: float) -> None:
+        """Do what is due at `now`."""
+        if self._deadline is None or now < self._deadline:
+            return
+        if self._response is None:
+            self._deadline = None
+            self.failure = "the peer sent no CHAP challenge"
+        elif self._sent >= self._timing.max_configure:
+            self._deadline = None
+            self.failure = f"the peer did not answer {self._sent} CHAP responses"
+        else:
+            self._respond(now)
+
+    def receive(self, information: bytes, now: float) -> None:
+        """Take one packet. Never raises."""
+        packet = parse_control(information)
+        if packet is None or self.failure is not None:
+            return
+        if packet.code == CHALLENGE:
+            self._challenged(packet, now)
+        elif packet.identifier in self._answered:
+            if packet.code == SUCCESS:
+                self.done = True
+                self._deadline = None
+                self._answered = {packet.identifier}
+            elif packet.code == FAILURE:
+                self._deadline = None
+                self.done = False
+                said = printable(packet.data)
+                self.failure = f"the peer refused our name {self._credentials.name!r} or its secret (CHAP)" + (
+                    f": {said}" if said else ""
+                )
+
+    def _challenged(self, packet: ControlPacket, now: float) -> None:
+        fields = _value_and_name(packet.data)
+        if fields is None or not fields[0] or fields[0] in self.own_challenges:
+            return
+        self.authenticator_name = printable(fields[1])
+        secret, name = self._credentials.secret, self._credentials.name.encode()
+        value = response_value(packet.identifier, secret, fields[0])
+        self._response = ControlPacket(RESPONSE, packet.identifier, bytes((len(value),)) + value + name)
+        self._answered.add(packet.identifier)
+        self._sent = 0
+        self._respond(now)
+
+    def _respond(self, now: float) -> None:
+        """The peer allows repeated responses, since its Success may have been lost (RFC 1994 section 4.2)."""
+        assert self._response is not None
+        self._output.append(self._response.encode())
+        self._sent += 1
+        # In the Network phase a Success that is lost ends nothing: the session goes on.
+        self._deadline = None if self.done else now + self._timing.restart
+
+
+class ChapAuthenticator:
+    """Demands that the peer proves itself by CHAP.
+
+    Each transmission has a fresh identifier and challenge (RFC 1994 section 4.1), and a response to any of the
+    latest few counts, so that a round trip longer than the restart timer does no harm. One wrong response ends it.
+    """
+
+    protocol = CHAP_PROTOCOL
+
+    def __init__(
+        self,
+        name: str,
+        secrets: Secrets,
+        random: RandomSource,
+        timing: Timing,
+        again_every: float | None = None,
+    ) -> None:
+        self.done = False
+        self.failure: str | None = None
+        self.peer_name: str | None = None
+        self.challenges: list[bytes] = []
+        """The challenges that were sent, the latest last; the list is shared with our own `ChapPeer`."""
+        self._name = name.encode()
+        self._secrets = secrets
+        self._random = random
+        self._timing = timing
+        self._again_every = again_every
+        self._identifier = random.randbytes(1)[0]
+        self._open: dict[int, bytes] = {}
+        self._answered: dict[int, tuple[int, bytes]] = {}
+        self._sent = 0
+        self._output: list[bytes] = []
+        self._deadline: float | None = None
+
+    @property
+    def next_deadline(self) -> float | None:
+        """When `tick` is due, or None."""
+        return self._deadline
+
+    def take_output(self) -> list[bytes]:
+        """The packets to send."""
+        output, self._output = self._output, []
+        return output
+
+    def start(self, now: float) -> None:
+        """Send the first challenge."""
+        self._challenge(now)
+
+    def tick(self, now: float) -> None:
+        """Do what is due at `now`."""
+        if self._deadline is None or now < self._deadline:
+            return
+        if self._sent >= self._timing.max_configure:
+            self._deadline = None
+            self.done = False
+            self.failure = f"the peer did not answer {self._sent} CHAP challenges"
+        else:
+            self._challenge(now)
+
+    def receive(self, information: bytes, now: float) -> None:
+        """Take one packet. Never raises."""
+        packet = parse_control(information)
+        if packet is None or packet.code != RESPONSE:
+            return
+        if packet.identifier in self._open and self.failure is None:
+            self._judge(packet, now)
+        elif packet.identifier in self._answered:
+            # The same reply to the same identifier, whatever the response says now (RFC 1994 section 4.2).
+            code, message = self._answered[packet.identifier]
+            self._output.append(ControlPacket(code, packet.identifier, message).encode())
+
+    def _judge(self, packet: ControlPacket, now: float) -> None:
+        fields = _value_and_name(packet.data)
+        if fields is None:
+            return
+        value, name = fields[0], printable(fields[1])
+        challenge = self._open.pop(packet.identifier)
+        secret, trouble = secret_of(self._secrets, name)
+        known = secret is not None and len(fields[1]) <= 255
+        expected = response_value(packet.identifier, secret or b"\0", challenge)
+        good = hmac.compare_digest(value, expected)
+        self._sent = 0
+        if self.peer_name is not None and name != self.peer_name:
+            known, trouble = False, f"; it was {self.peer_name!r} before"
+        if known and secret and good:
+            self.done = True
+            self.peer_name = name
+            self._reply(packet.identifier, SUCCESS, b"")
+            self._deadline = None if self._again_every is None else now + self._again_every
+        else:
+            self.done = False
+            self._deadline = None
+            self.failure = f"the peer calls itself {name!r} and gave a wrong name or secret (CHAP){trouble}"
+            self._reply(packet.identifier, FAILURE, b"wrong name or secret")
+
+    def _reply(self, identifier: int, code: int, message: bytes) -> None:
+        self._answered[identifier] = code, message
+        self._output.append(ControlPacket(code, identifier, message).encode())
+
+    def _challenge(self, now: float) -> None:
+        if self.done and not self._sent:
+            self._open.clear()  # A new round: what was left open in the one before is void.
+            self._answered.clear()
+        self._identifier = self._identifier + 1 & 0xFF
+        challenge = self._random.randbytes(CHALLENGE_SIZE)
+        self._open[self._identifier] = challenge
+        self.challenges.append(challenge)
+        del self.challenges[: -self._timing.max_configure]
+        data = bytes((len(challenge),)) + challenge + self._name
+        self._output.append(ControlPacket(CHALLENGE, self._identifier, data).encode())
+        self._sent += 1
+        self._deadline = now + self._timing.restart

@@ -1,0 +1,83 @@
+"""Whether the peer is still there: Echo-Requests counted (RFC 1661 section 5.8)."""
+
+from __future__ import annotations
+
+
+class Liveness:
+    """Asks every `interval` seconds, and gives the peer up after `failure` requests without a sign of life.
+
+    An unanswered request counts in full when nothing else arrived either, and a third when other frames did: then the
+    reply may stand in the peer's queue, but our own direction may be dead as well. The count of a request begins
+    when it has left our port, so that no line is given up for what our own queue explains.
+    """
+
+    _SILENT = 3
+    _UNANSWERED = 1
+
+    def __init__(self, interval: float, failure: int) -> None:
+        self.interval = interval
+        """Seconds between requests; 0: never ask."""
+        self.failure = failure
+        self.round_trip: float | None = None
+        """Seconds between the latest answered request's leaving and its reply."""
+        self._due: float | None = None
+        self._left: float | None = None
+        self._identifier: int | None = None
+        self._heard = True
+        self._score = 0
+
+    @property
+    def next_deadline(self) -> float | None:
+        """When `tick` is due, or None."""
+        return self._due
+
+    @property
+    def unanswered(self) -> int:
+        """How many requests in a row the silence has lasted."""
+        return self._score // self._SILENT
+
+    def start(self, now: float) -> None:
+        """The link is open."""
+        self.stop()
+        if self.interval > 0:
+            self._due = now + self.interval
+
+    def stop(self) -> None:
+        """The link is open no longer."""
+        self._due = self._left = self._identifier = None
+        self._score = 0
+
+    def tick(self, now: float) -> bool | None:
+        """Do what is due: True to send a request, False when the peer is given up, None when nothing is due."""
+        if self._due is None or now < self._due:
+            return None
+        if self._left is not None:
+            self._score += self._UNANSWERED if self._heard else self._SILENT
+            if self._score >= self.failure * self._SILENT:
+                self._due = None
+                return False
+        return True
+
+    def sent(self, identifier: int, now: float, queue_delay: float) -> None:
+        """A request goes out and leaves the port in `queue_delay` seconds."""
+        self._identifier = identifier
+        self._left = now + max(0.0, queue_delay)
+        self._due = self._left + self.interval
+        self._heard = False
+
+    def hold(self, until: float) -> None:
+        """The request that is out has not left the port yet and will not before `until`."""
+        if self._left is not None and until > self._left:
+            self._left = until
+            self._due = until + self.interval
+
+    def heard(self) -> None:
+        """Some good frame of the peer's arrived."""
+        self._heard = True
+
+    def replied(self, identifier: int, now: float) -> None:
+        """An Echo-Reply arrived."""
+        self._score = 0
+        if identifier == self._identifier and self._left is not None:
+            self.round_trip = max(0.0, now - self._left)
+            self._left = None

@@ -1,0 +1,253 @@
+"""Multilink reassembly: order, loss by the M rule and by the timer, duplicates, bounds, garbage."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from eqlbond.codec.multilink import decode_header, decode_protocol, encode_header, encode_protocol
+from eqlbond.core.fragments import Fragmenter
+from eqlbond.core.reassembly import MOST_FRAGMENTS, Reassembler
+from eqlbond.exceptions import ConfigurationError
+from eqlbond.packet import Packet
+
+
+def mp(number: int, data: bytes = b"", flags: str = "BE", short: bool = False) -> bytes:
+    return encode_header(number, "B" in flags, "E" in flags, short) + data
+
+
+def reassembler(*links: str, **options: object) -> Reassembler:
+    made = Reassembler(1500, **options)  # type: ignore[arg-type]
+    for link in links or ("a", "b"):
+        made.add_link(link)
+    return made
+
+
+@pytest.mark.parametrize("short", [False, True])
+@pytest.mark.parametrize("number", [0, 1, 4095, 4096, 0xFFFFFF])
+@pytest.mark.parametrize("flags", ["", "B", "E", "BE"])
+def test_header_round_trip(number: int, flags: str, short: bool) -> None:
+    header = decode_header(mp(number, b"x", flags, short), short)
+    assert header == (
+        (0x80 if "B" in flags else 0) | (0x40 if "E" in flags else 0),
+        number % (4096 if short else 1 << 24),
+    )
+
+
+def test_reserved_bits_are_ignored() -> None:
+    assert decode_header(bytes.fromhex("ff000001"), short=False) == (0xC0, 1)
+    assert decode_header(bytes.fromhex("f001"), short=True) == (0xC0, 1)
+
+
+@pytest.mark.parametrize(("short", "payload"), [(False, b"\xc0\0\0"), (True, b"\xc0"), (False, b"")])
+def test_without_a_header(short: bool, payload: bytes) -> None:
+    r = reassembler(short=short)
+    assert r.receive("a", payload, 0.0) == []
+    assert r.counters == {"malformed": 1}
+
+
+@pytest.mark.parametrize("protocol", [0x21, 0x57, 0x8021, 0x0201, 0xC021])
+def test_protocol_field(protocol: int) -> None:
+    field = encode_protocol(protocol)
+    assert decode_protocol(field + b"x") == (protocol, len(field))
+
+
+@pytest.mark.parametrize("packet", [b"", b"\x00", b"\x80", b"\x80\x20"])
+def test_bad_protocol_field(packet: bytes) -> None:
+    assert decode_protocol(packet) is None
+
+
+def test_in_order_on_one_link() -> None:
+    r = reassembler("a")
+    assert [r.receive("a", mp(n, bytes([n])), 0.0) for n in range(3)] == [[b"\0"], [b"\1"], [b"\2"]]
+    assert r.counters == {}
+
+
+def test_fragments_of_one_packet_in_any_order() -> None:
+    r = reassembler("a", "b", "c")
+    assert r.receive("c", mp(2, b"!", "E"), 0.0) == []
+    assert r.receive("a", mp(0, b"he", "B"), 0.0) == []
+    assert r.receive("b", mp(1, b"llo", ""), 0.0) == [b"hello!"]
+    assert r.held == 0
+
+
+def test_the_m_rule_gives_up_a_lost_fragment_at_once() -> None:
+    r = reassembler("a", "b")
+    r.receive("a", mp(0, b"0"), 0.0)
+    assert r.receive("a", mp(2, b"2"), 0.0) == []  # b may still bring 1
+    assert r.receive("b", mp(3, b"3"), 0.0) == [b"2", b"3"]  # both are past it
+    assert r.counters == {"lost": 1}
+
+
+def test_a_silent_link_stalls_no_longer_than_the_patience() -> None:
+    r = reassembler("a", "b", patience=0.5)
+    assert r.receive("a", mp(1, b"1"), 10.0) == []
+    assert r.next_deadline() == 10.5
+    assert r.tick(10.4) == []
+    assert r.receive("a", mp(2, b"2"), 10.45) == []
+    assert r.tick(10.5) == [b"1", b"2"]
+    assert r.next_deadline() is None
+    assert r.counters == {"lost": 1, "given up": 1}
+
+
+def test_each_gap_has_its_own_patience() -> None:
+    r = reassembler("a", "b", patience=0.5)
+    r.receive("a", mp(1, b"1"), 0.0)
+    r.receive("a", mp(3, b"3"), 0.4)
+    assert r.tick(0.5) == [b"1"]
+    assert r.next_deadline() == pytest.approx(0.9)
+    assert r.tick(0.9) == [b"3"]
+
+
+def test_a_lost_fragment_costs_its_packet_alone() -> None:
+    r = reassembler("a")
+    r.receive("a", mp(0, b"a", "B"), 0.0)
+    assert r.receive("a", mp(2, b"c", "E"), 0.0) == []
+    assert r.receive("a", mp(3, b"whole"), 0.0) == [b"whole"]
+    assert r.counters == {"lost": 1, "incomplete": 1, "orphan": 1}
+
+
+def test_late_and_duplicate_fragments() -> None:
+    r = reassembler("a", "b")
+    r.receive("a", mp(0, b"0"), 0.0)
+    r.receive("b", mp(0, b"0"), 0.0)
+    r.receive("a", mp(2, b"2"), 0.0)
+    r.receive("b", mp(2, b"2"), 0.0)
+    assert r.counters["late"] == 1
+    assert r.counters["duplicate"] == 1
+
+
+def test_what_no_packet_can_be_is_not_delivered() -> None:
+    r = reassembler("a")
+    assert r.receive("a", mp(0, bytes(1503)), 0.0) == []
+    assert r.receive("a", mp(1, bytes(1000), "B"), 0.0) == []
+    assert r.receive("a", mp(2, bytes(1000), "E"), 0.0) == []
+    assert r.receive("a", mp(3, b"begun", "B"), 0.0) == []
+    assert r.receive("a", mp(4, b"whole"), 0.0) == [b"whole"]
+    assert r.receive("a", mp(5, b"tail", "E"), 0.0) == []
+    assert r.receive("a", mp(6), 0.0) == []
+    assert r.counters == {"too long": 2, "incomplete": 1, "orphan": 1, "null": 1}
+
+
+def test_null_fragments_move_the_sequence() -> None:
+    r = reassembler("a", "b")
+    r.receive("a", mp(1, b"1"), 0.0)
+    assert r.receive("b", mp(2), 0.0) == [b"1"]
+    assert r.counters == {"lost": 1, "null": 1}
+
+
+def test_a_link_that_leaves_is_waited_for_no_more() -> None:
+    r = reassembler("a", "b")
+    assert r.receive("a", mp(1, b"1"), 0.0) == []
+    assert r.remove_link("b", 0.0) == [b"1"]
+
+
+def test_a_peer_that_begins_anew_is_followed() -> None:
+    r = reassembler("a", "b")
+    for n in range(10000):
+        r.receive("a", mp(n, b"x"), 0.0)
+    r.remove_link("a", 0.0)
+    r.add_link("a")
+    assert r.receive("a", mp(0, b"new"), 0.0) == [b"new"]
+    assert r.receive("a", mp(1, b"er"), 0.0) == [b"er"]
+    assert r.counters == {"restarted": 1}
+
+
+def test_old_fragments_on_an_old_link_do_not_turn_time_back() -> None:
+    r = reassembler("a", "b")
+    for n in range(10000):
+        r.receive("a", mp(n, b"x"), 0.0)
+    r.receive("b", mp(9000, b"x"), 0.0)
+    assert [r.receive("b", mp(n, b"old"), 0.0) for n in range(20)] == [[]] * 20
+
+
+@pytest.mark.parametrize("short", [False, True])
+def test_numbers_wrap(short: bool) -> None:
+    r = reassembler("a", "b", short=short)
+    space = 4096 if short else 1 << 24
+    if not short:
+        r._next, r._last = space - 3, {"a": space - 4, "b": space - 4}
+    delivered = []
+    for n in range(space - 3 if not short else 0, space + 5):
+        delivered += r.receive("ab"[n % 2], mp(n, b"%d" % n, short=short), 0.0)
+    assert delivered[-8:] == [b"%d" % n for n in range(space - 3, space + 5)]
+    assert r.counters == {}
+
+
+def test_memory_is_bounded_by_bytes_and_by_count() -> None:
+    r = reassembler("a", "b", most_bytes=10000, patience=1e9)
+    delivered = []
+    for n in range(1, 1000):
+        delivered += r.receive("a", mp(n, bytes(100)), 0.0)
+        assert r.held <= 10100
+    assert r.counters["overflow"] == 1
+    r = reassembler("a", "b", patience=1e9)
+    for n in range(1, 3 * MOST_FRAGMENTS, 2):
+        r.receive("a", mp(n, b"", ""), 0.0)
+        assert len(r._waiting) <= MOST_FRAGMENTS + 1
+
+
+def test_mrru_is_checked() -> None:
+    with pytest.raises(ConfigurationError, match="mrru"):
+        Reassembler(0)
+
+
+@settings(max_examples=200)
+@given(
+    seed=st.integers(0, 2**32),
+    short=st.booleans(),
+    loss=st.sampled_from([0.0, 0.05, 0.3]),
+    duplicates=st.sampled_from([0.0, 0.1]),
+)
+def test_never_out_of_order_never_damaged(seed: int, short: bool, loss: float, duplicates: float) -> None:
+    """Random packets, cut at random, over three lines of random delay that keep their order, with loss and copies."""
+    rng = random.Random(seed)
+    fragmenter = Fragmenter(short=short)
+    arrivals: list[tuple[float, int, str, bytes]] = []
+    ready = {"a": 0.0, "b": 0.0, "c": 0.0}
+    sent = []
+    for n in range(60):
+        packet = Packet(b"%d:" % n + rng.randbytes(rng.randrange(1, 200)))
+        sent.append(b"\x21" + packet.payload)
+        sizes = []
+        left = len(packet.payload)
+        while left and rng.random() < 0.5:
+            sizes.append(rng.randrange(1, left + 1))
+            left -= sizes[-1]
+        if left:
+            sizes.append(left)
+        for fragment in fragmenter.cut(packet, sizes):
+            fragmenter.number(fragment)
+            for link in rng.sample("abc", 2 if rng.random() < duplicates else 1):
+                ready[link] = max(ready[link], n * 0.01) + rng.random() * {"a": 0.01, "b": 0.03, "c": 0.1}[link]
+                if rng.random() >= loss:
+                    arrivals.append((ready[link], len(arrivals), link, fragment.payload))
+    r = reassembler("a", "b", "c", short=short, patience=0.5 if loss else 1e6)
+    delivered: list[bytes] = []
+    now = 0.0
+    for now, _, link, payload in sorted(arrivals):
+        while (deadline := r.next_deadline()) is not None and deadline <= now:
+            delivered += r.tick(deadline)
+        delivered += r.receive(link, payload, now)
+    delivered += r.tick(now + 1e7)
+    assert r.held == 0
+    positions = [sent.index(packet) for packet in delivered]  # a damaged packet is not among those sent
+    assert positions == sorted(set(positions))
+    if loss == 0.0:
+        assert delivered == sent
+
+
+@given(st.lists(st.tuples(st.sampled_from("ab"), st.binary(max_size=20), st.floats(0, 1)), max_size=200), st.booleans())
+def test_garbage_never_raises(arrivals: list[tuple[str, bytes, float]], short: bool) -> None:
+    r = reassembler("a", "b", short=short, most_bytes=200)
+    now = 0.0
+    for link, payload, wait in arrivals:
+        now += wait
+        r.receive(link, payload, now)
+        r.tick(now)
+        assert r.held <= 220
+        deadline = r.next_deadline()
+        assert deadline is None or deadline >= now
