@@ -456,7 +456,7 @@ def result_of(codec: str, direction: str, size: int, content: str, contenders: d
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the benchmark."""
     options = parse_options(__doc__, argv)
-    rounds = 10 if options.quick else 40
+    rounds = 6 if options.quick else 40
     compiler = find_compiler()
     results = []
     table = Table(
