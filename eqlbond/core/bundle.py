@@ -207,9 +207,7 @@ class Bundle:
         if not self._up:
             self._events.append(BondDown(now, f"{member.name}: {reason}"))
 
-    def set_rate(
-        self, member: Member, rate: float | None, now: float, *, bits_per_byte: float | None = None
-    ) -> None:
+    def set_rate(self, member: Member, rate: float | None, now: float, *, bits_per_byte: float | None = None) -> None:
         """Change what the line carries, bit/s, and, unless None, the bits of a byte. Raises `ConfigurationError`."""
         before = member.line.byte_time
         if bits_per_byte is not None:
