@@ -183,7 +183,7 @@ class Member:
         self._lag, self._lag_since = 0.0, None
 
     def set_bits_per_byte(self, bits_per_byte: float) -> None:
-        """Set what a byte costs on the line, bits. Takes effect with the next `set_rate`. Raises `ConfigurationError`."""
+        """Set what a byte costs on the line, bits; `set_rate` goes with it. Raises `ConfigurationError`."""
         _put(self.line, "bits_per_byte", _number("bits_per_byte", bits_per_byte, 0, above=True))
 
     def set_priority(self, priority: float | None) -> None:

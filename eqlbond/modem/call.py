@@ -196,7 +196,7 @@ class Call(asyncio.Protocol):
         self._quiet = None
         if self._closing is None and self._inner is not None:
             self._reason = errors.HungUp(self.name, "the call has ended (NO CARRIER)", "NO CARRIER")
-            self.phase = "idle"
+            self.phase = "command"
             self.begin_close()
 
     # -- dialogues

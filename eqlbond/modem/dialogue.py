@@ -242,10 +242,7 @@ class Dialogue(Generic[T]):
     def _resume(self, answer: Any, now: float) -> None:
         self._step, self._deadline = None, None
         try:
-            if isinstance(answer, BaseException):
-                step = self._program.throw(answer)
-            else:
-                step = self._program.send(answer)
+            step = self._program.throw(answer) if isinstance(answer, BaseException) else self._program.send(answer)
             while not self._begin(step, now):
                 step = self._program.send(now + step.seconds if isinstance(step, Within) else None)
         except StopIteration as stop:

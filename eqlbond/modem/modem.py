@@ -22,8 +22,7 @@ __all__ = ["AnsweringModem", "Modem"]
 
 _log = logging.getLogger("eqlbond.modem")
 
-# After these the modem is on the hook already, or not there.
-_ON_THE_HOOK = (errors.CallFailed, errors.CommandRefused, errors.ModemSilent, errors.HungUp)
+_NOBODY_THERE = (errors.CommandRefused, errors.ModemSilent, errors.HungUp)
 
 
 def _seconds(field: str, value: float, *, least: float = 0.0) -> float:
@@ -116,7 +115,9 @@ class _AnyModem(ABC):
                 _log.info("%s: %s", name, report.text or "connected")
                 return call.hand_over(protocol_factory, info)
             except BaseException as error:
-                await give_up(call, "idle" if isinstance(error, _ON_THE_HOOK) else call.phase)
+                if isinstance(error, errors.CallFailed):  # there is no call to end
+                    call.phase = "command"
+                await give_up(call, "idle" if isinstance(error, _NOBODY_THERE) else call.phase)
                 raise
 
         return connect

@@ -47,9 +47,12 @@ _PROGRESS = ("RING", "RINGING", "RRING", "DIALING", "DIALTONE", "DIAL TONE")
 
 # A port's speed, never a modem's: these come behind CONNECT where the modem is set to report the port.
 _PORT_SPEEDS = frozenset((38400, 57600, 76800, 115200, 230400, 460800, 921600))
+# Protocols that carry bytes of 8 bits, without start and stop bits (MNP 1 and 2 do not).
 _SYNCHRONOUS = frozenset(
-    ("ARQ", "EC", "REL", "RELIABLE", "LAPM", "HST", "V42", "V42B", "V42BIS", "V44", "MNP", "MNP3", "MNP4", "MNP5")
-    + ("MNP10", "MNP10EC", "ALT", "SREJ", "X75", "V120", "HDLC", "LAPB")
+    (
+        *("ARQ", "EC", "REL", "RELIABLE", "SREJ", "ALT", "HST", "LAPM", "V42", "V42B", "V42BIS", "V44"),
+        *("MNP", "MNP3", "MNP4", "MNP5", "MNP10", "MNP10EC", "X75", "V120", "HDLC", "LAPB"),
+    )
 )
 _V90_UPSTREAM = 33600  # V.90 and V.92 (analogue upstream): what the client's modem sends at, at most
 _BOTH = re.compile(r"(\d{2,6}) ?[:/]?(TX|RX)\b")
@@ -110,9 +113,7 @@ class CallReport:
             if numbers:
                 self._carrier = numbers[0]
                 self.receive_rate = numbers[1] if len(numbers) > 1 else None
-        elif name in ("PROTOCOL", "+ER"):
-            self._correction(value)
-        elif name in ("COMPRESSION", "+DR") and value.strip() != "NONE":
+        elif name in ("PROTOCOL", "+ER") or (name in ("COMPRESSION", "+DR") and "NONE" not in value):
             self._correction(value)
         return False
 
