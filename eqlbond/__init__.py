@@ -3,7 +3,10 @@
 from eqlbond.aio.master import EventStream, Master
 from eqlbond.aio.slave import BAUDRATE, SerialSlave, Slave
 from eqlbond.codec.base import Framer, Framing
+from eqlbond.codec.hdlc import Hdlc
+from eqlbond.codec.kiss import Kiss
 from eqlbond.codec.slip import Slip
+from eqlbond.core.multilink import Multilink
 from eqlbond.events import (
     BondDown,
     BondUp,
@@ -11,6 +14,12 @@ from eqlbond.events import (
     Enslaved,
     Event,
     LineTrouble,
+    NetworkDown,
+    NetworkUp,
+    OptionRefused,
+    PeerAuthenticated,
+    PeerSaid,
+    PhaseChanged,
     RateChanged,
     SchedulerFailed,
     SlaveDown,
@@ -36,6 +45,10 @@ from eqlbond.exceptions import (
     SlaveError,
 )
 from eqlbond.packet import Packet
+from eqlbond.ppp.chap import Chap
+from eqlbond.ppp.config import IpOptions, Ipv6Options, Ppp
+from eqlbond.ppp.network import Addresses
+from eqlbond.ppp.pap import Pap
 from eqlbond.schedulers import EarliestDelivery, Eql, Line, Placement, RoundRobin, Scheduler, check_scheduler
 from eqlbond.stats import BondStats, LineStats
 
@@ -43,11 +56,13 @@ __version__ = "0.1.0"
 
 __all__ = [
     "BAUDRATE",
+    "Addresses",
     "AlreadyEnslaved",
     "BondClosed",
     "BondDown",
     "BondStats",
     "BondUp",
+    "Chap",
     "ConfigurationError",
     "DeviceBusy",
     "DeviceNotFound",
@@ -61,16 +76,29 @@ __all__ = [
     "EventStream",
     "Framer",
     "Framing",
+    "Hdlc",
+    "IpOptions",
+    "Ipv6Options",
+    "Kiss",
     "Line",
     "LineError",
     "LineStats",
     "LineTrouble",
     "Master",
+    "Multilink",
+    "NetworkDown",
+    "NetworkUp",
     "NotATty",
     "NotEnslaved",
+    "OptionRefused",
     "Packet",
     "PacketTooBig",
+    "Pap",
+    "PeerAuthenticated",
+    "PeerSaid",
+    "PhaseChanged",
     "Placement",
+    "Ppp",
     "QueueFull",
     "RateChanged",
     "RoundRobin",

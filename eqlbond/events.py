@@ -71,6 +71,55 @@ class RateChanged(SlaveEvent):
 
 
 @attrs.frozen
+class PhaseChanged(SlaveEvent):
+    """A PPP connection is in another phase (RFC 1661 section 3.2)."""
+
+    phase: str
+    """"dead", "establish", "authenticate", "network" or "terminate"."""
+    reason: str | None = None
+    """Why the connection ends, on the way to "terminate" and "dead"."""
+
+
+@attrs.frozen
+class PeerAuthenticated(SlaveEvent):
+    """The peer proved who it is."""
+
+    name: str
+
+
+@attrs.frozen
+class OptionRefused(SlaveEvent):
+    """We refused an option of the peer's; `slave` is None where it concerns the whole bundle."""
+
+    protocol: str
+    option: str
+    why: str
+
+
+@attrs.frozen
+class PeerSaid(SlaveEvent):
+    """The peer said what it is, or how much time remains (RFC 1570)."""
+
+    text: str
+
+
+@attrs.frozen
+class NetworkUp(SlaveEvent):
+    """A network protocol is open; `slave` is None where it is the bundle's."""
+
+    protocol: int
+    """PPP protocol number of its packets: 0x0021 IPv4, 0x0057 IPv6."""
+
+
+@attrs.frozen
+class NetworkDown(SlaveEvent):
+    """A network protocol is closed; `slave` is None where it is the bundle's."""
+
+    protocol: int
+    reason: str | None = None
+
+
+@attrs.frozen
 class LineTrouble(SlaveEvent):
     """Frames from this line are dropped for a reason that a person can mend. Once a connection and reason."""
 

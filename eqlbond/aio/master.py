@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
+import weakref
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Hashable, Iterable
 from types import TracebackType
@@ -12,9 +14,21 @@ from typing import Any, Self
 from eqlbond.aio.slave import Connection, Slave
 from eqlbond.core.bundle import Bundle
 from eqlbond.core.member import Member
-from eqlbond.events import BondDown, BondUp, Event, LineTrouble, RateChanged, SchedulerFailed, SlaveDown, SlaveUp
+from eqlbond.core.multilink import Multilink
+from eqlbond.events import (
+    BondDown,
+    BondUp,
+    Event,
+    LineTrouble,
+    PhaseChanged,
+    RateChanged,
+    SchedulerFailed,
+    SlaveDown,
+    SlaveUp,
+)
 from eqlbond.exceptions import AlreadyEnslaved, BondClosed, ConfigurationError, LineError, NotEnslaved, QueueFull
 from eqlbond.packet import Packet
+from eqlbond.ppp.network import Addresses
 from eqlbond.schedulers.base import Scheduler
 from eqlbond.schedulers.earliest_delivery import EarliestDelivery
 from eqlbond.stats import BondStats
@@ -22,10 +36,18 @@ from eqlbond.stats import BondStats
 _EVENTS_KEPT = 1000
 
 
+def _as_bytes(payload: object) -> bytes:
+    """A buffer as bytes of its own, since the packet may wait and the buffer may change."""
+    if isinstance(payload, bytes | bytearray | memoryview):
+        return bytes(payload)
+    raise TypeError(f"a payload is bytes, not {type(payload).__name__}")
+
+
 class EventStream:
     """The events of a bond from the moment of `Master.events()` on; an async iterator.
 
     It ends when the bond closes. A reader that falls 1000 events behind loses the oldest; `missed` counts them.
+    One task reads from a stream; several tasks take a stream each.
     """
 
     def __init__(self, master: Master) -> None:
@@ -42,11 +64,15 @@ class EventStream:
         while not self._events:
             if self._ended:
                 raise StopAsyncIteration
+            if self._waiter is not None:
+                raise RuntimeError("another task is reading from this stream of events")
             self._waiter = asyncio.get_running_loop().create_future()
+            self._master._awaited.add(self)
             try:
                 await self._waiter
             finally:
                 self._waiter = None
+                self._master._awaited.discard(self)
         return self._events.popleft()
 
     def close(self) -> None:
@@ -96,6 +122,8 @@ class Master:
         on_packets: called with a list of packets as they arrive, instead of iterating; for high rates.
         flow_of: tells the flow of a payload where `send` was given none, such as `eqlbond.codec.ip.flow_key`; packets
             of a flow that has nothing waiting pass bulk.
+        multilink: bundle the slaves by PPP Multilink (RFC 1990): packets arrive in order and are cut into fragments
+            over idle lines. All slaves have `Ppp` framing then. None: packets are balanced whole.
         close_timeout: seconds that closing may take, default 5.
 
     Raises:
@@ -113,21 +141,26 @@ class Master:
         receive_bytes: int = 1048576,
         on_packets: Callable[[list[Packet]], object] | None = None,
         flow_of: Callable[[bytes], Hashable] | None = None,
+        multilink: Multilink | None = None,
         close_timeout: float = 5.0,
     ) -> None:
         if on_packets is not None and not callable(on_packets):
             raise ConfigurationError("on_packets", f"a function that takes a list of packets, not {on_packets!r}")
         if not isinstance(close_timeout, int | float) or not 0 <= close_timeout < float("inf"):
             raise ConfigurationError("close_timeout", f"seconds from 0, not {close_timeout!r}")
-        if isinstance(receive_bytes, bool) or not isinstance(receive_bytes, int) or receive_bytes < mtu:
-            raise ConfigurationError("receive_bytes", f"bytes from the MTU ({mtu}) on, not {receive_bytes!r}")
         self._bundle = Bundle(
             EarliestDelivery() if scheduler is None else scheduler,
             mtu=mtu,
             queue_bytes=queue_bytes,
             queue_time=queue_time,
             flow_of=flow_of,
+            multilink=multilink,
+            random=random.SystemRandom(),
         )
+        if isinstance(receive_bytes, bool) or not isinstance(receive_bytes, int) or receive_bytes < mtu:
+            raise ConfigurationError("receive_bytes", f"bytes from the MTU ({mtu}) on, not {receive_bytes!r}")
+        if isinstance(slaves, Slave) or not isinstance(slaves, Iterable):
+            raise ConfigurationError("slaves", f"a list of Slave objects, not {slaves!r}")
         self._first = list(slaves)
         for slave in self._first:
             if not isinstance(slave, Slave):
@@ -143,13 +176,17 @@ class Master:
         self._reader: asyncio.Future[None] | None = None
         self._senders: deque[asyncio.Future[None]] = deque()
         self._watchers: set[asyncio.Future[None]] = set()
-        self._streams: set[EventStream] = set()
+        self._shutting: set[asyncio.Task[None]] = set()  # ports that are being closed
+        # A stream that nobody holds any more goes by itself; one that is waited for is held here.
+        self._streams: weakref.WeakSet[EventStream] = weakref.WeakSet()
+        self._awaited: set[EventStream] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._armed = 0.0
         self._woken = False
         self._closing: asyncio.Task[None] | None = None
-        self._closed = False
+        self._closed = False  # from the beginning of closing on
+        self._ended = False  # all ports are closed
         self._log = logging.getLogger("eqlbond")
 
     def __repr__(self) -> str:
@@ -175,20 +212,22 @@ class Master:
         try:
             for slave in self._first:
                 self._attach(slave)
-            results = await asyncio.gather(*(self._open_line(slave) for slave in self._slaves), return_exceptions=True)
+            results = await asyncio.gather(*(self._open_line(slave) for slave in self._first), return_exceptions=True)
+            self._check_open()
             failures = []
-            for slave, result in zip(list(self._slaves), results, strict=True):
+            for slave, result in zip(self._first, results, strict=True):
                 if isinstance(result, LineError):
                     failures.append(result)
-                    self._bundle.failed(slave.member, self._loop.time(), f"cannot be opened: {result}", result)
+                    problem = str(result).removeprefix(f"{slave.name}: ")
+                    self._bundle.failed(slave.member, self._loop.time(), f"cannot be opened: {problem}", result)
                 elif isinstance(result, BaseException):
                     raise result
-            if failures and len(failures) == len(self._slaves):
+            if failures and len(failures) == len(self._first):
                 for other in failures[1:]:
                     failures[0].add_note(str(other))
                 raise failures[0]
         except BaseException:
-            await self._tear_down(0.0)
+            await self.close(0.0)
             raise
         self._serve()
 
@@ -198,7 +237,7 @@ class Master:
         May be called again.
         """
         if self._loop is None:
-            self._closed = True
+            self._closed = self._ended = True
             return
         if self._closing is None:
             seconds = self.close_timeout if timeout is None else timeout
@@ -221,16 +260,30 @@ class Master:
         deadline = self._loop.time() + seconds
         while self._loop.time() < deadline and self._bundle.up and self._busy():
             await asyncio.sleep(0.01)
-        if self._bundle.backlog:
-            self._bundle.drop_all("closed")
-        connections = [slave.connection for slave in self._slaves if slave.connection is not None]
-        await asyncio.gather(*(c.shut(max(0.0, deadline - self._loop.time())) for c in connections))
+        for slave in self._slaves:
+            if seconds > 0:
+                self._bundle.retire(slave.member, self._loop.time(), "closed")
+        self._serve()
+        while self._loop.time() < deadline and any(self._parting(slave) for slave in self._slaves):
+            await asyncio.sleep(0.01)
+        # All lines go before anything is dropped, so that what a port did not send is counted, too.
+        for slave in self._slaves:
+            self._bundle.disconnected(slave.member, self._loop.time(), "closed")
+        self._bundle.drop_all("closed")
+        left = max(0.0, deadline - self._loop.time())
+        for slave in self._slaves:
+            if slave.connection is not None:
+                slave.connection.begin_shut(left)
+        for result in await asyncio.gather(*self._shutting, return_exceptions=True):
+            if isinstance(result, BaseException):
+                self._log.error("a line could not be closed: %r", result, exc_info=result)
         for slave in list(self._slaves):
             self._detach(slave, "closed")
         self._dispatch()
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        self._ended = True
         for stream in list(self._streams):
             stream._end()
         self._streams.clear()
@@ -239,10 +292,21 @@ class Master:
         self._wake_watchers()
 
     def _busy(self) -> bool:
-        now = self._now()
-        return bool(self._bundle.backlog) or any(
-            slave.member.wants_to_send() or slave.member.port_bytes(now) > 0 for slave in self._slaves if slave.up
-        )
+        return bool(self._bundle.backlog) or any(self._line_busy(slave) for slave in self._slaves if slave.up)
+
+    def _parting(self, slave: Slave) -> bool:
+        """Whether the line still has its last frame, or its goodbye, to say."""
+        link = slave.member.link
+        return self._line_busy(slave) or (link is not None and not link.finished and not link.leaving)
+
+    def _line_busy(self, slave: Slave) -> bool:
+        """Whether bytes of the line have not left, by its byte clock and its transport."""
+        member, connection = slave.member, slave.connection
+        if connection is None or connection.lost or connection.transport is None:
+            return False
+        if member.wants_to_send() or (member.line.byte_time and member.port_bytes(self._now()) > 0):
+            return True
+        return bool(connection.buffered() if member.line.byte_time else connection.unsent())
 
     # -- slaves
 
@@ -255,6 +319,11 @@ class Master:
     def mtu(self) -> int:
         """The largest packet, bytes."""
         return self._bundle.mtu
+
+    @property
+    def addresses(self) -> Addresses:
+        """The addresses that PPP has agreed on; empty without PPP, and before."""
+        return self._bundle.addresses
 
     @property
     def scheduler(self) -> Scheduler:
@@ -275,10 +344,14 @@ class Master:
         self._attach(slave)
         try:
             await self._open_line(slave)
-        except BaseException:
-            await self._shut(slave, 0.0)
-            self._detach(slave, "cannot be opened")
-            self._serve()
+        except BaseException as error:
+            try:
+                await self._shut(slave, 0.0)
+            finally:
+                self._detach(slave, "cannot be opened")
+                self._serve()
+            if isinstance(error, LineError):
+                self._check_open()  # closed meanwhile: that is the reason
             raise
         self._serve()
         return slave
@@ -286,25 +359,23 @@ class Master:
     async def emancipate(self, slave: Slave, timeout: float = 2.0) -> None:
         """Take a line out while the bond runs; what was planned for it goes by the others.
 
-        The frame that is on the line is finished, within `timeout` seconds; then the port is closed.
+        The frame that is on the line is finished, within `timeout` seconds; then the port is closed. Cancelled, it
+        closes the port without waiting for that.
 
         Raises:
             NotEnslaved: it does not serve this bond.
         """
         self._check_slave(slave)
-        member = slave.member
-        if slave.connection is not None:
-            self._bundle.retire(member, self._now())
-            self._serve()
-            deadline = self._now() + timeout
-            while not slave.connection.lost and self._now() < deadline:
-                if not member.wants_to_send() and member.port_bytes(self._now()) <= 0:
-                    break
-                await asyncio.sleep(0.005)
-                if slave.connection is None:
-                    break
-            await self._shut(slave, max(0.0, deadline - self._now()))
-        if slave.master is self:
+        connection = slave.connection
+        try:
+            if connection is not None:
+                self._bundle.retire(slave.member, self._now())
+                self._serve()
+                deadline = self._now() + timeout
+                while self._parting(slave) and not connection.lost and self._now() < deadline:
+                    await asyncio.sleep(0.005)
+                await connection.shut(max(0.0, deadline - self._now()))
+        finally:
             self._detach(slave, "emancipated")
             self._serve()
 
@@ -355,6 +426,10 @@ class Master:
         self._slaves.append(slave)
 
     def _detach(self, slave: Slave, reason: str) -> None:
+        if slave.master is not self:
+            return
+        if slave.connection is not None:
+            slave.connection.begin_shut(0.0)
         self._bundle.remove(slave.member, self._now(), reason)
         self._slaves.remove(slave)
         slave.master = None
@@ -378,9 +453,11 @@ class Master:
             raise
 
     async def _shut(self, slave: Slave, seconds: float) -> None:
-        if slave.connection is not None:
-            await slave.connection.shut(seconds)
-            slave.connection = None
+        connection = slave.connection
+        if connection is not None:
+            await connection.shut(seconds)
+            if slave.connection is connection:
+                slave.connection = None
 
     # -- what the connections tell
 
@@ -398,7 +475,11 @@ class Master:
         slave = connection.slave
         if slave.connection is not connection or slave.master is not self:
             return
-        packets = self._bundle.receive(slave.member, data, self._now())
+        try:
+            packets = self._bundle.receive(slave.member, data, self._now())
+        except Exception as error:
+            self._line_failed(connection, error)
+            return
         if packets:
             self._deliver(packets)
         if self._bundle.has_news:
@@ -413,6 +494,13 @@ class Master:
                 reason = str(error) if error is not None else "the line was closed by the far side"
                 self._bundle.disconnected(slave.member, self._now(), reason, error)
             self._wake()
+
+    def _line_failed(self, connection: Connection, error: BaseException) -> None:
+        """The port, its transport or its framing has failed, and the transport has not said so."""
+        reason = str(error) if isinstance(error, OSError) else repr(error)
+        self._bundle.disconnected(connection.member, self._now(), reason, error)
+        connection.begin_shut(0.0)
+        self._wake()
 
     def _line_has_room(self, connection: Connection) -> None:
         slave = connection.slave
@@ -453,15 +541,21 @@ class Master:
         Raises:
             PacketTooBig: it exceeds the MTU.
             BondClosed: the bond is not open, or was closed meanwhile.
+            TypeError: the payload is no bytes.
         """
         self._check_open()
-        if self._bundle.full or self._senders:
+        if type(payload) is not bytes:
+            payload = _as_bytes(payload)
+        bundle = self._bundle
+        if (bundle.full or self._senders) and len(payload) <= bundle.mtu:
             await self._wait_for_room()
-        self._bundle.send(Packet(payload, protocol, None, priority, flow), self._now())
+        try:
+            bundle.send(Packet(payload, protocol, None, priority, flow), self._now())
+        finally:
+            if self._senders:
+                self._wake_sender()
         if not self._woken:
             self._wake()
-        if self._senders and not self._bundle.full:
-            self._wake_sender()
 
     def send_nowait(
         self, payload: bytes, *, protocol: int | None = None, priority: int = 0, flow: Hashable = None
@@ -472,9 +566,12 @@ class Master:
             QueueFull: the queues are full; the packet is counted as dropped.
             PacketTooBig: it exceeds the MTU.
             BondClosed: the bond is not open.
+            TypeError: the payload is no bytes.
         """
         if self._closed or self._loop is None:
             self._check_open()
+        if type(payload) is not bytes:
+            payload = _as_bytes(payload)
         bundle = self._bundle
         if bundle.backlog >= bundle.limit:
             bundle.dropped["queue full"] = bundle.dropped.get("queue full", 0) + 1
@@ -495,29 +592,30 @@ class Master:
             await asyncio.sleep(0.01)
 
     async def _wait_for_room(self) -> None:
+        # A sender keeps its place until it goes, also while it is woken and has not run: nobody overtakes it.
         assert self._loop is not None
+        senders = self._senders
+        waiter = self._loop.create_future()
+        senders.append(waiter)
         while True:
-            waiter = self._loop.create_future()
-            self._senders.append(waiter)
             try:
                 await waiter
             except BaseException:
                 waiter.cancel()
-                if waiter in self._senders:
-                    self._senders.remove(waiter)
-                elif not self._bundle.full:
-                    self._wake_sender()  # the room was ours; the next one gets it
+                if waiter in senders:
+                    senders.remove(waiter)
+                    self._wake_sender()  # the room may have been ours; the next one gets it
                 raise
             self._check_open()
             if not self._bundle.full:
+                senders.popleft()
                 return
+            senders[0] = waiter = self._loop.create_future()
 
     def _wake_sender(self) -> None:
-        while self._senders:
-            waiter = self._senders.popleft()
-            if not waiter.done():
-                waiter.set_result(None)
-                return
+        """Wake the sender that has waited longest, if there is room for its packet."""
+        if self._senders and not self._bundle.full and not self._senders[0].done():
+            self._senders[0].set_result(None)
 
     def _fail_senders(self) -> None:
         while self._senders:
@@ -544,7 +642,7 @@ class Master:
             RuntimeError: another task is reading, or `on_packets` takes the packets.
         """
         while not self._received:
-            if self._closed:
+            if self._ended:
                 raise BondClosed("the bond is closed")
             if self._on_packets is not None:
                 raise RuntimeError("on_packets takes the packets of this bond")
@@ -643,25 +741,29 @@ class Master:
             return
         bundle = self._bundle
         now = loop.time()
-        bundle.tick(now)
+        packets = bundle.tick(now)
+        if packets:
+            self._deliver(packets)
         for member in bundle.ready(now):
             connection = self._connection_of(member)
             if connection is None or connection.lost or connection.transport is None:
                 continue
-            while True:
-                data = bundle.data_to_send(member, now, connection.room(), connection.unsent())
-                if not data:
-                    break
-                connection.transport.write(data)
-                if member.line.byte_time:
-                    break
-            failure = connection.failed()
+            try:
+                while True:
+                    data = bundle.data_to_send(member, now, connection.room(), connection.unsent())
+                    if not data:
+                        break
+                    connection.transport.write(data)
+                    if member.line.byte_time:
+                        break
+                failure = connection.failed()
+            except Exception as error:  # a transport or a framing is somebody's code; the other lines go on
+                failure = error
             if failure is not None and not connection.lost:
-                bundle.disconnected(member, now, str(failure), failure)
-                connection.begin_shut(0.0)
+                self._line_failed(connection, failure)
         if bundle.has_news:
             self._dispatch()
-        if self._senders and not bundle.full:
+        if self._senders:
             self._wake_sender()
         deadline = bundle.next_deadline()
         if deadline is None:
@@ -680,14 +782,25 @@ class Master:
             return
         for event in events:
             self._log_event(event)
+            if isinstance(event, SlaveDown):
+                self._close_after(event.slave)
         for stream in list(self._streams):
             stream._put(events)
         self._wake_watchers()
+
+    @staticmethod
+    def _close_after(slave: Slave) -> None:
+        """A connection that has ended by itself, as PPP does, leaves its port open: close it."""
+        connection = slave.connection
+        if connection is not None and slave.member.link is None and not connection.lost and not connection.closing:
+            connection.begin_shut(1.0)
 
     def _log_event(self, event: Event) -> None:
         match event:
             case SlaveUp(slave=slave):
                 self._log.info("%s is up", slave.name)
+            case PhaseChanged(slave=slave, phase=phase, reason=reason):
+                self._log.debug("%s: phase %s%s", slave.name, phase, f" ({reason})" if reason else "")
             case SlaveDown(slave=slave, reason="closed" | "emancipated" as reason):
                 self._log.info("%s is down: %s", slave.name, reason)
             case SlaveDown(slave=slave, reason=reason, reclaimed=reclaimed):

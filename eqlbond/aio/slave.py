@@ -359,13 +359,17 @@ class Connection(asyncio.Protocol):
         failure: BaseException | None = getattr(self._port, "failure", None)
         return failure
 
+    def buffered(self) -> int:
+        """Bytes written that the transport has not handed to the port."""
+        return int(self.transport.get_write_buffer_size())
+
     def room(self) -> int:
         """Bytes that the transport should take now."""
-        return _ROOM - int(self.transport.get_write_buffer_size())
+        return _ROOM - self.buffered()
 
     def unsent(self) -> int | None:
         """Bytes written that have not left, as far as the transport and the port tell."""
-        unsent: int = self.transport.get_write_buffer_size()
+        unsent = self.buffered()
         if self._port is not None:
             try:
                 unsent += self._port.out_waiting
@@ -386,6 +390,8 @@ class Connection(asyncio.Protocol):
         """
         if self._shutting is None:
             self._shutting = asyncio.ensure_future(self._shut(seconds))
+            self.master._shutting.add(self._shutting)
+            self._shutting.add_done_callback(self.master._shutting.discard)
         return self._shutting
 
     async def shut(self, seconds: float) -> None:
@@ -399,11 +405,16 @@ class Connection(asyncio.Protocol):
         if self.transport is None:
             self.abandoned = True
             return
-        while not self.lost and self.unsent() and loop.time() < deadline:
-            await asyncio.sleep(0.01)
+        try:
+            while not self.lost and self.unsent() and loop.time() < deadline:
+                await asyncio.sleep(0.01)
+            stuck = not self.lost and self.buffered() > 0
+        except Exception as error:  # a transport is somebody's code; closing goes on
+            self.master._log.warning("%s: its transport failed at closing: %r", self.slave.name, error)
+            stuck = True
         if not self.lost:
             # Exactly one of the two: pyserial-asyncio tears down twice when both are called.
-            if self.transport.get_write_buffer_size():
+            if stuck:
                 self.transport.abort()
             else:
                 self.transport.close()

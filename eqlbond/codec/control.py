@@ -52,9 +52,7 @@ class ControlPacket(NamedTuple):
 
     def encode(self) -> bytes:
         """The packet's bytes. The data must fit the 16-bit length: at most 65531 bytes."""
-        return (
-            bytes((self.code, self.identifier)) + (HEADER + len(self.data)).to_bytes(2, "big") + self.data
-        )
+        return bytes((self.code, self.identifier)) + (HEADER + len(self.data)).to_bytes(2, "big") + self.data
 
 
 def parse_control(information: bytes) -> ControlPacket | None:

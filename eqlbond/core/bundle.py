@@ -16,11 +16,14 @@ from __future__ import annotations
 import copy
 import math
 from collections import deque
-from collections.abc import Callable, Hashable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from typing import Any
 
-from eqlbond.core.link import PlainLink
+from eqlbond.core.fragments import Fragment, protocol_of
+from eqlbond.core.link import Link, NegotiatedFraming, PlainLink
 from eqlbond.core.member import RETRY, Member
+from eqlbond.core.multilink import Multilink, Mux
+from eqlbond.core.ppp_connection import PppConnection, as_event
 from eqlbond.core.timers import Deadlines
 from eqlbond.events import (
     BondDown,
@@ -36,6 +39,9 @@ from eqlbond.events import (
 )
 from eqlbond.exceptions import AlreadyEnslaved, ConfigurationError, NotEnslaved, PacketTooBig, SchedulerError
 from eqlbond.packet import Packet
+from eqlbond.ppp.config import Ppp
+from eqlbond.ppp.negotiation import RandomSource
+from eqlbond.ppp.network import Addresses
 from eqlbond.schedulers.base import Line, Placement, Scheduler
 from eqlbond.stats import BondStats
 
@@ -61,6 +67,8 @@ class Bundle:
         queue_time: the same in seconds of the bond's rate; raised to what the scheduler needs to keep every
             line busy. The lower of the two limits holds.
         flow_of: tells a packet's flow where the sender gave none; None: no flows.
+        multilink: bundle the lines by PPP Multilink; all members have `Ppp` framing then.
+        random: for PPP; `random.SystemRandom()` on real links. Needed where a member has `Ppp` framing.
 
     Raises:
         ConfigurationError: a value cannot work.
@@ -74,6 +82,8 @@ class Bundle:
         queue_bytes: int = 262144,
         queue_time: float = 0.5,
         flow_of: Callable[[bytes], Hashable] | None = None,
+        multilink: Multilink | None = None,
+        random: RandomSource | None = None,
     ) -> None:
         if isinstance(scheduler, type) or not isinstance(scheduler, Scheduler):
             raise ConfigurationError("scheduler", f"an object with place(packet, lines, now), not {scheduler!r}")
@@ -92,7 +102,26 @@ class Bundle:
         self.limit = queue_bytes
         self.backlog = 0  # payload that is queued or planned, bytes
         self._flow_of = flow_of
+        self._random = random
+        self._mux: Mux | None = None
+        if multilink is not None:
+            if not isinstance(multilink, Multilink):
+                raise ConfigurationError("multilink", f"a Multilink, or None, not {multilink!r}")
+            if random is None:
+                raise ConfigurationError("random", "Multilink needs a source of random bytes")
+            if multilink.mrru < mtu:
+                raise ConfigurationError("mrru", f"bytes from the bond's MTU ({mtu}) on, not {multilink.mrru}")
+            self._mux = Mux(multilink, random)
+            resequenced = getattr(self.scheduler, "resequenced", None)
+            if resequenced is not None:
+                resequenced()
+        self._ppp = False
+        self._told: float | None = None
+        self._rearm = False
+        self._freed: list[Packet] = []
+        self._waiting_pieces: list[tuple[deque[Packet], list[Fragment]]] = []
         self._place = self.scheduler.place
+        self._split = getattr(self.scheduler, "split", None)
         self._lines_changed = getattr(self.scheduler, "lines_changed", None)
         self._withdrawn = getattr(self.scheduler, "withdrawn", None)
         self._up: tuple[Line, ...] = ()  # in the order in which they came up
@@ -128,6 +157,14 @@ class Bundle:
             problem = f"{member.name} carries {member.mtu_limit} bytes, the bond's MTU is {self.mtu}"
             raise ConfigurationError("mtu", problem)
         member.framing.framer(self.mtu)
+        if isinstance(member.framing, Ppp):
+            if self._random is None:
+                raise ConfigurationError("random", "PPP needs a source of random bytes")
+            self._ppp = True
+        elif self._mux is not None:
+            raise ConfigurationError(
+                "framing", f"Multilink needs Ppp() on every line; {member.name} has {member.framing}"
+            )
         self.members.append(member)
         self._events.append(Enslaved(now, member.owner))
 
@@ -152,8 +189,24 @@ class Bundle:
         """
         if member not in self.members:
             raise NotEnslaved(f"{member.name} does not serve this bond")
-        member.connect(self.mtu, now)
+        member.connect(self._make_link(member), now)
         self._after_link(member, now)
+
+    def _make_link(self, member: Member) -> Link:
+        framing = member.framing
+        if isinstance(framing, Ppp):
+            assert self._random is not None
+            if self._mux is None:
+                return PppConnection(framing, self._random, None)
+            member.stamp = self._number
+            return PppConnection(self._mux.line_config(framing), self._random, self._mux)
+        if isinstance(framing, NegotiatedFraming):
+            return framing.link(self.mtu)
+        return PlainLink(framing.framer(self.mtu), self.mtu)
+
+    def _number(self, fragment: Fragment) -> None:
+        assert self._mux is not None
+        self._mux.fragmenter.number(fragment)
 
     def disconnected(
         self, member: Member, now: float, reason: str, error: BaseException | None = None, *, unsent: bool = True
@@ -172,15 +225,19 @@ class Bundle:
         if begun and not unsent:
             member.lost["in the port"] = member.lost.get("in the port", 0) + len(begun)
             begun = []
-        member.disconnect(now)
+        link = member.link
+        member.disconnect(now, reason)
+        self._events.extend(link.take_events(member.owner))
         self._ready.pop(member, None)
         self._deadlines.clear(member)
         self._links.clear(member)
         reclaimed = self._requeue(packets, member, now, planned=True) + self._requeue(begun, member, now, planned=False)
         member.reclaimed += reclaimed
-        self._events.append(SlaveDown(now, member.owner, reason, error, reclaimed))
+        self._tell_down(member, now, reason, error, reclaimed)
         if was_up:
             self._line_left(member, now, reason)
+        if self._mux is not None:
+            self._after_mux(now)
         self._place_waiting(now)
 
     def retire(self, member: Member, now: float, reason: str = "emancipated") -> None:
@@ -188,15 +245,34 @@ class Bundle:
 
         `remove` it when it `wants_to_send` no more.
         """
-        if not member.line.up:
+        link = member.link
+        if link is None or member.retired:
             return
+        was_up = member.line.up
         packets = member.take_back()
         for packet in packets:
             self.backlog -= len(packet.payload)
         member.retire()
-        member.reclaimed += self._requeue(packets, member, now, planned=True)
-        self._line_left(member, now, reason)
+        reclaimed = self._requeue(packets, member, now, planned=True)
+        member.reclaimed += reclaimed
+        self._tell_down(member, now, reason, None, reclaimed)
+        link.terminate(now)
+        if was_up:
+            self._line_left(member, now, reason)
+        self._after_link(member, now)
         self._place_waiting(now)
+
+    @property
+    def addresses(self) -> Addresses:
+        """What IPCP and IPV6CP have agreed on; of the first line that is up where each has its own."""
+        if self._mux is not None:
+            return self._mux.network.addresses
+        for member in self.members:
+            network = getattr(member.link, "network", None)
+            if network is not None and network.opened:
+                found: Addresses = network.addresses
+                return found
+        return Addresses()
 
     def failed(self, member: Member, now: float, reason: str, error: BaseException | None = None) -> None:
         """The member's port could not be opened."""
@@ -261,6 +337,9 @@ class Bundle:
         if size > self.mtu:
             self.dropped["too big"] = self.dropped.get("too big", 0) + 1
             raise PacketTooBig(size, self.mtu)
+        if self._ppp and self._up and not self._permitted(packet):
+            self.dropped["network protocol not open"] = self.dropped.get("network protocol not open", 0) + 1
+            return
         flow = packet.flow
         if flow is None and self._flow_of is not None:
             flow = packet.flow = self._flow_of(packet.payload)
@@ -283,36 +362,162 @@ class Bundle:
             self._place_waiting(now)
         elif self._queue or not self._up or not self._try_place(packet, now):
             self._queue.append(packet)
+        elif self._waiting_pieces:
+            self._put_pieces_back()
+
+    def _permitted(self, packet: Packet) -> bool:
+        """Whether PPP lets the packet pass: the NCP of its protocol is open (RFC 1661 section 3.6)."""
+        protocol = protocol_of(packet)
+        if self._mux is not None:
+            return self._mux.network.permits(protocol)
+        for member in self.members:
+            network = getattr(member.link, "network", None)
+            if member.line.up and (network is None or network.permits(protocol)):
+                return True
+        return False
 
     def _try_place(self, packet: Packet, now: float) -> bool:
+        """Plan the packet onto a line; False: the scheduler wants to wait."""
+        mux = self._mux
+        if mux is not None:
+            if packet.__class__ is not Fragment:
+                if packet.priority <= 0:
+                    return self._place_in_bundle(mux, packet, now)
+                # An urgent packet goes beside the bundle, as RFC 1990 section 2 lets it: it waits for no sequence.
+            elif isinstance(packet, Fragment) and packet.number is not None:
+                return self._place_numbered(packet, packet.number, now)
         lines = self._up
         if len(packet.payload) > self._smallest_mtu:
-            if len(packet.payload) > self._largest_mtu:
+            lines = self._lines_for(len(packet.payload))
+            if not lines:
                 self._drop(packet, "too big for any line that is up")
                 return True
-            lines = tuple(line for line in lines if line.mtu >= len(packet.payload))
+        placement = self._choose(packet, lines, now)
+        if placement is None:
+            return False
+        self._plan(packet, placement, now)
+        return True
+
+    def _lines_for(self, size: int) -> tuple[Line, ...]:
+        return tuple(line for line in self._up if line.mtu >= size)
+
+    def _choose(self, packet: Packet, lines: tuple[Line, ...], now: float) -> Placement | None:
         try:
             placement = self._place(packet, lines, now)
             if placement is None:
                 if self._will_offer_again(now):
-                    return False
+                    return None
                 raise SchedulerError("the scheduler waits while every line is idle: nothing would wake it")
-            member = self._by_line[placement.line]
+            self._by_line[placement.line]  # raises where it is not one of ours
             if placement.copies != () or placement.not_before != 0.0 or lines is not self._up:
                 self._check(placement, lines, now)
         except Exception as error:
             # The scheduler is somebody's code; the bond goes on by the simplest rule.
             self._scheduler_failed(error, now)
             placement = Placement(min(lines, key=lambda line: line.eta(line.wire_size(packet), now)))
-            member = self._by_line[placement.line]
+        return placement
+
+    def _plan(self, packet: Packet, placement: Placement, now: float) -> None:
+        member = self._by_line[placement.line]
         if packet.express:
             member.plan_express(packet, now)
         else:
-            member.plan(packet, now, placement.not_before)
+            # A bundle's far end puts packets in order: nothing is gained by holding.
+            member.plan(packet, now, 0.0 if self._mux is not None else placement.not_before)
         self._ready[member] = None
         if placement.copies:
             self._plan_copies(packet, placement.copies, now)
+
+    # -- Multilink
+
+    def _place_in_bundle(self, mux: Mux, packet: Packet, now: float) -> bool:
+        """Cut the packet into fragments for several lines, or into one, and plan them."""
+        size = len(packet.payload)
+        if size > mux.peer_mrru:
+            self._drop(packet, "over the peer's MRRU")
+            return True
+        lines = self._up
+        overhead = mux.fragmenter.overhead + 2
+        pieces = None
+        if self._split is not None and mux.config.fragment and len(lines) > 1:
+            pieces = self._guard(now, self._split, packet, lines, now)
+            if pieces is not None and len(pieces) > 1 and not self._check_split(pieces, packet, overhead, now):
+                pieces = None
+        if pieces is not None and len(pieces) > 1:
+            for fragment, (line, _) in zip(self._cut(mux, packet, [n for _, n in pieces]), pieces, strict=True):
+                self._plan(fragment, Placement(line), now)
+            return True
+        if size + overhead > self._smallest_mtu:
+            lines = self._lines_for(size + overhead)
+        if lines:
+            placement = self._choose(packet, lines, now)
+            if placement is None:
+                return False
+            self._plan(self._cut(mux, packet, ())[0], placement, now)
+            return True
+        # No line takes it whole (RFC 1990 section 2: what the bundle carries may exceed any link's MRU).
+        most = self._largest_mtu - overhead
+        if most < 1:
+            self._drop(packet, "too big for any line that is up")
+            return True
+        count = -(-size // most)
+        sizes = [size * (n + 1) // count - size * n // count for n in range(count)]
+        rest = [fragment for fragment in self._cut(mux, packet, sizes) if not self._try_place(fragment, now)]
+        if rest:
+            queue = self._urgent if packet.express else self._queue
+            self._waiting_pieces.append((queue, rest))
         return True
+
+    def _cut(self, mux: Mux, packet: Packet, sizes: Sequence[int]) -> list[Fragment]:
+        fragments = mux.fragmenter.cut(packet, sizes)
+        self.backlog += sum([len(fragment.payload) for fragment in fragments]) - len(packet.payload)
+        if packet.flow is not None:
+            self._flows[packet.flow] = self._flows.get(packet.flow, 0) + len(fragments) - 1
+        return fragments
+
+    def _check_split(self, pieces: Any, packet: Packet, overhead: int, now: float) -> bool:
+        try:
+            good = sum(n for _, n in pieces) == len(packet.payload) and all(
+                n > 0 and line in self._up and n + overhead <= line.mtu for line, n in pieces
+            )
+            if not good:
+                raise SchedulerError(f"split() answered {pieces!r} for a packet of {len(packet.payload)} bytes")
+        except Exception as error:
+            self._scheduler_failed(error, now)
+            return False
+        return True
+
+    def _place_numbered(self, fragment: Fragment, number: int, now: float) -> bool:
+        """A fragment that has its number and lost its line: by a line where numbers go on rising, if there is one."""
+        size = len(fragment.payload)
+        lines = self._lines_for(size)
+        if not lines:
+            self._drop(fragment, "too big for any line that is up")
+            return True
+        rising = tuple(line for line in lines if self._by_line[line].last_number < number)
+        placement = self._choose(fragment, rising or lines, now)
+        if placement is None:
+            return False
+        self._plan(fragment, placement, now)
+        return True
+
+    def _begin_anew(self) -> None:
+        """The bundle has ended, and its sequence with it: what waits in fragments waits as whole packets again."""
+        for queue in (self._urgent, self._queue):
+            wholes: dict[Packet, None] = {}
+            for packet in queue:
+                if isinstance(packet, Fragment):
+                    assert packet.whole is not None
+                    self.backlog -= len(packet.payload)
+                    self._flow_left(packet)
+                    packet = packet.whole
+                    if packet not in wholes:
+                        self.backlog += len(packet.payload)
+                        if packet.flow is not None:
+                            self._flows[packet.flow] = self._flows.get(packet.flow, 0) + 1
+                wholes[packet] = None
+            queue.clear()
+            queue.extend(wholes)
 
     def _plan_copies(self, packet: Packet, lines: tuple[Line, ...], now: float) -> None:
         for line in lines:
@@ -383,6 +588,13 @@ class Bundle:
         for queue in (self._urgent, self._queue):
             while queue and self._up and self._try_place(queue[0], now):
                 queue.popleft()
+                if self._waiting_pieces:
+                    self._put_pieces_back()
+
+    def _put_pieces_back(self) -> None:
+        for queue, pieces in self._waiting_pieces:
+            queue.extendleft(reversed(pieces))
+        self._waiting_pieces.clear()
 
     def _requeue(self, packets: Iterable[Packet], member: Member, now: float, *, planned: bool) -> int:
         """Put packets that a line gives back at the head of the queue, oldest first."""
@@ -448,6 +660,10 @@ class Bundle:
         self._smallest_mtu = min(mtus, default=0)
         self._largest_mtu = max(mtus, default=0)
         self._set_limit(now)
+        if self._mux is not None:
+            # 1.15: a peer may escape control characters, about one byte in eight.
+            size = 1.15 * (self._mux.config.mrru + 16)
+            self._mux.set_patience(max((size * line.byte_time + line.latency for line in up), default=0.0))
         if self._lines_changed is not None and self._guard(now, self._lines_changed, self._up, now):
             for member in self.members:
                 if member.line.up:
@@ -482,12 +698,39 @@ class Bundle:
 
     def _after_link(self, member: Member, now: float) -> None:
         """The member's connection has moved: it came up, went down, failed, or has control frames to send."""
+        if self._mux is None:
+            self._follow(member, now)
+        else:
+            self._after_mux(now)
+
+    def _after_mux(self, now: float) -> None:
+        """Something of the bundle has moved: its links, its network protocols, or both."""
+        mux = self._mux
+        assert mux is not None
+        mux.flush()
+        for news in mux.network.take_events():
+            event = as_event(news, None)
+            if event is not None:
+                self._events.append(event)
+        for member in list(self.members):
+            self._follow(member, now)
+        self._freed += mux.take_free(now)
+        if not mux.links:
+            self._begin_anew()
+
+    def _follow(self, member: Member, now: float) -> None:
         link = member.link
         if link is None:
             return
-        member.control.extend(link.take_output())
+        output = link.take_output()
+        if output:
+            member.control.extend(output)
+        self._events.extend(link.take_events(member.owner))
         if link.failure is not None:
             self.disconnected(member, now, link.failure)
+            return
+        if link.finished and not member.retired:
+            self.disconnected(member, now, "the peer closed the connection")
             return
         deadline = link.next_deadline()
         if deadline is None:
@@ -498,6 +741,10 @@ class Bundle:
             if link.up:
                 first = not self._up
                 mtu = min(link.mtu, self.mtu if member.mtu_limit is None else member.mtu_limit)
+                if self._mux is not None:
+                    mtu = link.mtu
+                    member.last_number = self._mux.fragmenter.next_number - 1
+                member.told_down = False
                 member.go_up(mtu, self._framing_of(member))
                 self._events.append(SlaveUp(now, member.owner))
                 self._lines_are((*self._up, member.line), now)
@@ -505,10 +752,29 @@ class Bundle:
                     self._events.append(BondUp(now))
                 self._place_waiting(now)
             else:
-                self.disconnected(member, now, "the peer closed the connection")
-                return
+                goodbye = "the peer ended the connection"
+                again = "the connection is being negotiated again"
+                self._paused(member, now, goodbye if link.leaving else again)
         if member.wants_to_send():
             self._ready[member] = None
+
+    def _paused(self, member: Member, now: float, reason: str) -> None:
+        """The connection is there and carries no packets for the moment."""
+        packets = member.take_back()
+        for packet in packets:
+            self.backlog -= len(packet.payload)
+        member.pause()
+        reclaimed = self._requeue(packets, member, now, planned=True)
+        member.reclaimed += reclaimed
+        self._tell_down(member, now, reason, None, reclaimed)
+        self._line_left(member, now, reason)
+        self._place_waiting(now)
+
+    def _tell_down(self, member: Member, now: float, reason: str, error: BaseException | None, reclaimed: int) -> None:
+        """Once for each time that the line was up, or was to come up."""
+        if not member.told_down:
+            member.told_down = True
+            self._events.append(SlaveDown(now, member.owner, reason, error, reclaimed))
 
     def _framing_of(self, member: Member) -> object:
         framing = getattr(member.link, "size_key", member.framing)
@@ -536,12 +802,12 @@ class Bundle:
                 yield member
 
     def data_to_send(self, member: Member, now: float, room: int, unsent: int | None = None) -> bytes:
-        """The bytes to write to the member's port now; never more than `room`.
+        """The bytes to write to the member's port now; never more than `room`. With `whole_frames`: one frame.
 
         `unsent` is what the port still holds of earlier bytes, where it tells.
         """
         planned = member.planned_payload
-        data = member.data_to_send(now, room, unsent)
+        data = member.frame_to_send(now, unsent) if member.whole_frames else member.data_to_send(now, room, unsent)
         begun = planned - member.planned_payload
         if begun:
             self.backlog -= begun
@@ -577,10 +843,23 @@ class Bundle:
         packets = member.receive(data, now)
         link = member.link
         if link is not None:
-            if not isinstance(link, PlainLink):
+            if link.stirred:
                 self._after_link(member, now)
             for reason, remedy in member.new_troubles():
                 self._events.append(LineTrouble(now, member.owner, reason, remedy))
+        if self._mux is not None:
+            if self._freed:
+                packets = self._take_freed() + packets
+            waiting = self._mux.reassembler.next_deadline()
+            if waiting is not None and (self._told is None or waiting < self._told):
+                self._rearm = True
+        return self._count_delivered(packets)
+
+    def _take_freed(self) -> list[Packet]:
+        freed, self._freed = self._freed, []
+        return freed
+
+    def _count_delivered(self, packets: list[Packet]) -> list[Packet]:
         if packets:
             self.packets_delivered += len(packets)
             self.payload_delivered += sum([len(packet.payload) for packet in packets])
@@ -590,25 +869,38 @@ class Bundle:
 
     def next_deadline(self) -> float | None:
         """When `tick` wants to be called, absolute; None: not before something else happens."""
-        ports, links = self._deadlines.next(), self._links.next()
-        if ports is None or (links is not None and links < ports):
-            return links
-        return ports
+        first = self._deadlines.next()
+        others = [self._links.next()]
+        if self._mux is not None:
+            others.append(self._mux.next_deadline())
+        for other in others:
+            if other is not None and (first is None or other < first):
+                first = other
+        self._told = first
+        self._rearm = False
+        return first
 
-    def tick(self, now: float) -> None:
-        """Deadlines have come."""
+    def tick(self, now: float) -> list[Packet]:
+        """Deadlines have come. Returns packets for the application that need not wait any longer for others."""
         for member in self._links.pop_due(now):
             if member.link is not None:
-                member.link.tick(now)
+                member.link.tick(now, member.queue_delay(now))
                 self._after_link(member, now)
         # Ports that are due a little later are served in the same wake-up.
         for member in self._deadlines.pop_due(now + _COALESCE):
             self._ready[member] = None
+        if self._mux is None:
+            return []
+        due = self._mux.next_deadline()
+        if due is not None and due <= now:
+            self._freed += self._mux.tick(now)
+            self._after_mux(now)
+        return self._count_delivered(self._take_freed()) if self._freed else []
 
     @property
     def has_news(self) -> bool:
         """Whether there are events to take or ports to serve."""
-        return bool(self._ready or self._events)
+        return bool(self._ready or self._events or self._rearm)
 
     def take_events(self) -> list[Event]:
         """What has happened since the last call."""

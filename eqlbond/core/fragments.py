@@ -55,6 +55,11 @@ class Fragmenter:
         """Bytes that a fragment is larger than the data it carries; the first one has the protocol field as well."""
         return self._header
 
+    @property
+    def next_number(self) -> int:
+        """The number, not wrapped, that the next fragment gets."""
+        return self._next
+
     def cut(self, packet: Packet, sizes: Sequence[int] = ()) -> list[Fragment]:
         """The packet as fragments that carry `sizes` bytes of it; without sizes, as one.
 
@@ -73,7 +78,10 @@ class Fragmenter:
                 fragments.append(
                     self._fragment(packet, data if index else field + data, index == 0, index == len(sizes) - 1)
                 )
-        self._unnumbered.append(fragments)
+        if packet.express:
+            self._unnumbered.appendleft(fragments)  # ahead of all that can still be planned again
+        else:
+            self._unnumbered.append(fragments)
         self.packets += 1
         return fragments
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from eqlbond.codec.base import Framer, Framing
+from eqlbond.events import Event
 from eqlbond.packet import Packet
 
 
@@ -15,18 +16,41 @@ class Link(Protocol):
     A plain framing is wrapped by `PlainLink`; a framing that negotiates (PPP) makes links of its own.
     """
 
-    up: bool
-    """Whether data packets may go."""
-    failure: str | None
-    """Why the connection is to be given up, once it is."""
-    mtu: int
-    """The largest packet that the peer takes."""
+    @property
+    def up(self) -> bool:
+        """Whether data packets may go."""
+        ...
+
+    @property
+    def failure(self) -> str | None:
+        """Why the connection is to be given up, once it is."""
+        ...
+
+    @property
+    def mtu(self) -> int:
+        """The largest packet that the peer takes."""
+        ...
+
+    @property
+    def stirred(self) -> bool:
+        """Whether it has something for its owner: control frames, events, a change of state."""
+        ...
+
+    @property
+    def finished(self) -> bool:
+        """Whether the connection has come to its end, after `terminate` or because the peer ended it."""
+        ...
 
     @property
     def dropped(self) -> Mapping[str, int]: ...
 
     @property
     def remedies(self) -> Mapping[str, str]: ...
+
+    @property
+    def leaving(self) -> bool:
+        """Whether the peer has ended the connection: there is nothing to wait for but our last frame."""
+        ...
 
     def start(self, now: float) -> None:
         """The port is open."""
@@ -46,8 +70,20 @@ class Link(Protocol):
 
     def next_deadline(self) -> float | None: ...
 
-    def tick(self, now: float) -> None:
-        """A deadline has come."""
+    def tick(self, now: float, queue_delay: float = 0.0) -> None:
+        """A deadline has come. `queue_delay`: seconds until a control frame made now will have left the port."""
+        ...
+
+    def terminate(self, now: float) -> None:
+        """End the connection in good order; it is `finished` when the peer has agreed or has not answered."""
+        ...
+
+    def hang_up(self, now: float, reason: str) -> None:
+        """The line is gone."""
+        ...
+
+    def take_events(self, owner: Any) -> list[Event]:
+        """What has happened on the connection, as events about `owner`."""
         ...
 
 
@@ -63,10 +99,24 @@ class NegotiatedFraming(Framing, Protocol):
 class PlainLink:
     """A connection that needs no negotiation: up from the start, a framer and nothing else."""
 
-    __slots__ = ("_framer", "encode", "failure", "mtu", "receive_frames", "up", "wire_size")
+    __slots__ = (
+        "_framer",
+        "encode",
+        "failure",
+        "finished",
+        "leaving",
+        "mtu",
+        "receive_frames",
+        "stirred",
+        "up",
+        "wire_size",
+    )
 
     def __init__(self, framer: Framer, mtu: int) -> None:
         self.up = True
+        self.stirred = False
+        self.finished = False
+        self.leaving = False
         self.failure: str | None = None
         self.mtu = mtu
         self._framer = framer
@@ -99,16 +149,16 @@ class PlainLink:
         """No timers."""
         return None
 
-    def tick(self, now: float) -> None:
+    def tick(self, now: float, queue_delay: float = 0.0) -> None:
         """No timers."""
 
+    def terminate(self, now: float) -> None:
+        """Nothing to say to the peer."""
+        self.finished = True
 
-def make_link(framing: Framing, mtu: int) -> Link:
-    """A fresh connection for a line with this framing.
+    def hang_up(self, now: float, reason: str) -> None:
+        """Nothing to do."""
 
-    Raises:
-        ConfigurationError: the framing cannot carry packets of `mtu` bytes.
-    """
-    if isinstance(framing, NegotiatedFraming):
-        return framing.link(mtu)
-    return PlainLink(framing.framer(mtu), mtu)
+    def take_events(self, owner: Any) -> list[Event]:
+        """Nothing happens."""
+        return []

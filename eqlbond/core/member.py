@@ -11,10 +11,12 @@ still holds, that corrects the clock.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from typing import Any
 
 from eqlbond.codec.base import Framing
-from eqlbond.core.link import Link, make_link
+from eqlbond.core.fragments import Fragment
+from eqlbond.core.link import Link
 from eqlbond.exceptions import ConfigurationError
 from eqlbond.packet import Packet
 from eqlbond.schedulers.base import Line
@@ -69,6 +71,8 @@ class Member:
         priority: weight for schedulers that use weights; None: the rate.
         mtu: the largest packet this line may carry; None: whatever the bond's is.
         owner: what events and packets name as their slave; None: the member itself.
+        whole_frames: hand over one whole frame a call, once the port holds little, in place of `LOW` to `HIGH`
+            seconds of bytes. For drivers whose port is a model: one event a frame.
 
     Raises:
         ConfigurationError: a value cannot work.
@@ -98,6 +102,8 @@ class Member:
         "departed",
         "dropped",
         "framing",
+        "handed",
+        "last_number",
         "line",
         "link",
         "lost",
@@ -112,7 +118,10 @@ class Member:
         "priority_set",
         "reclaimed",
         "retired",
+        "stamp",
+        "told_down",
         "unsent",
+        "whole_frames",
         "wire_free",
     )
 
@@ -127,6 +136,7 @@ class Member:
         priority: float | None = None,
         mtu: int | None = None,
         owner: Any = None,
+        whole_frames: bool = False,
     ) -> None:
         if isinstance(framing, type) or not isinstance(framing, Framing):
             raise ConfigurationError("framing", f"a Framing such as Slip(), not {framing!r}")
@@ -136,6 +146,7 @@ class Member:
         self.owner = self if owner is None else owner
         self.framing = framing
         self.mtu_limit = mtu
+        self.whole_frames = whole_frames
         self.link: Link | None = None
         self.line = Line(name, self._wire_size)
         self.configured_rate: float | None = None
@@ -163,11 +174,14 @@ class Member:
         self._poll = 0.0  # a stalled port is not asked before
         self._reasons = 0
         self.planned_payload = 0
+        self.handed: Packet | None = None  # with whole_frames: whose frame went last; None: a control frame
         self.departed: list[Packet] = []  # packets of flows that have begun to go; the bundle empties it
         self.packets_sent = self.payload_sent = self.bytes_sent = 0
         self.packets_received = self.payload_received = self.bytes_received = 0
         self.reclaimed = self.connections = 0
-        self.retired = False
+        self.retired = self.told_down = False
+        self.stamp: Callable[[Fragment], None] | None = None  # numbers a Multilink fragment that begins to go
+        self.last_number = -1
         self.dropped: dict[str, int] = {}
         self.lost: dict[str, int] = {}
 
@@ -237,11 +251,11 @@ class Member:
 
     # -- connections
 
-    def connect(self, mtu: int, now: float) -> None:
-        """The port is open: make the connection. Raises `ConfigurationError` where the framing cannot carry `mtu`."""
-        self.link = make_link(self.framing, mtu)
+    def connect(self, link: Link, now: float) -> None:
+        """The port is open, and `link` is its connection."""
+        self.link = link
         self.connections += 1
-        self.retired = False
+        self.retired = self.told_down = False
         self._reasons = 0
         self.wire_free = now
         self._stalls = 0
@@ -265,10 +279,20 @@ class Member:
         self.retired = True
         _put(self.line, "up", False)
 
-    def disconnect(self, now: float) -> None:
+    def pause(self) -> None:
+        """Carry no packet until `go_up`; the connection stays."""
+        _put(self.line, "up", False)
+
+    def queue_delay(self, now: float) -> float:
+        """Seconds until a control frame made now will have left the port, by the byte clock."""
+        ahead = len(self._rest) - self._offset + sum(map(len, self.control))
+        return max(0.0, self.wire_free - now) + ahead * self.line.byte_time
+
+    def disconnect(self, now: float, reason: str) -> None:
         """The connection is gone. Reclaim what it held first."""
         _put(self.line, "up", False)
         if self.link is not None:
+            self.link.hang_up(now, reason)
             for reason, n in self.link.dropped.items():
                 self.dropped[reason] = self.dropped.get(reason, 0) + n
         self.link = None
@@ -446,6 +470,45 @@ class Member:
         _set_soonest(line, self.wire_free + ahead * byte_time)
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
+    def frame_to_send(self, now: float, unsent: int | None) -> bytes:
+        """`data_to_send` for a port that takes whole frames: the next one, or nothing while it holds enough."""
+        line = self.line
+        byte_time = line.byte_time
+        if byte_time:
+            if unsent is not None:
+                self._hear(now, unsent)
+            backlog = self.wire_free - now
+            if backlog <= 0.0:
+                self.wire_free = now
+            elif backlog > HIGH:
+                return b""
+            sent = self._sent
+            while sent and sent[0][0] <= now:
+                sent.popleft()
+        frame = self._next_frame(now, 0.0)
+        size = len(frame)
+        if not size:
+            return b""
+        self._rest = b""
+        packet = self.handed = self._partial
+        self.bytes_sent += size
+        if packet is not None:
+            self._partial = None
+            self.packets_sent += 1
+            self.payload_sent += len(packet.payload)
+        if byte_time:
+            self.wire_free += size * byte_time
+            if packet is not None:
+                self._sent.append((self.wire_free, packet))
+            if not self._plan and not self._express:
+                _set_free(line, self.wire_free)
+        _set_planned(line, line.planned - size)
+        ahead = self.wire_free
+        if self._express:
+            ahead += sum(entry[1] for entry in self._express) * byte_time
+        _set_soonest(line, ahead)
+        return frame
+
     def _next_frame(self, now: float, ahead: float) -> bytes:
         """Begin the next frame, if one may start now. `ahead`: seconds of bytes taken in this round already."""
         link = self.link
@@ -482,6 +545,11 @@ class Member:
                     _set_free(self.line, self.line.free + slip)
         else:
             return b""
+        if packet.__class__ is Fragment:
+            assert isinstance(packet, Fragment)
+            if packet.number is None and self.stamp is not None:
+                self.stamp(packet)
+            self.last_number = packet.number or 0
         frame = link.encode(packet)
         if len(frame) != size:
             _set_planned(self.line, self.line.planned + len(frame) - size)

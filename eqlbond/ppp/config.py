@@ -7,6 +7,7 @@ from typing import Any
 
 import attrs
 
+from eqlbond.codec.hdlc import HdlcFramer
 from eqlbond.codec.options import USE_CHAP_MD5, USE_PAP, AuthenticationProtocol, EndpointDiscriminator
 from eqlbond.exceptions import ConfigurationError
 from eqlbond.ppp.chap import Chap
@@ -194,7 +195,7 @@ class Ppp:
             raise ConfigurationError("mrru", f"must be from 1500 to 65535, not {self.mrru!r}")
         if self.short_sequence and self.mrru is None:
             raise ConfigurationError("short_sequence", "needs Multilink: set mrru")
-        if self.echo_interval < 0:
+        if not self.echo_interval >= 0:
             raise ConfigurationError("echo_interval", "must be seconds above 0, or 0 for no Echo-Requests")
         for field in ("restart", "establish_timeout"):
             if not getattr(self, field) > 0:
@@ -207,8 +208,22 @@ class Ppp:
             raise ConfigurationError("secrets", "who has to prove itself against what? Give a mapping or a function")
         if self.secrets is not None and not self.require:
             raise ConfigurationError("require", "secrets are given, but no method: set require='chap'")
+        for field, kinds, what in (
+            ("auth", (Pap, Chap), "Pap(name, secret) or Chap(name, secret)"),
+            ("endpoint", EndpointDiscriminator, 'such as EndpointDiscriminator.local("site7")'),
+            ("identification", str, "text"),
+            ("ip", IpOptions, "IpOptions(...)"),
+            ("ipv6", Ipv6Options, "Ipv6Options(...)"),
+        ):
+            value = getattr(self, field)
+            if value is not None and not isinstance(value, kinds):
+                raise ConfigurationError(field, f"must be {what}, or None; not {type(value).__name__}")
         if not 1 <= len(self.name.encode()) <= 255:
             raise ConfigurationError("name", "must have 1 to 255 bytes")
+
+    def framer(self, mtu: int) -> HdlcFramer:
+        """The framing by itself, as it is before LCP: PPP's own connections take care of the rest."""
+        return HdlcFramer(max(1500, self.mru, mtu))
 
     @property
     def timing(self) -> Timing:

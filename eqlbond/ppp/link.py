@@ -191,6 +191,11 @@ class PppLink:
         times = [self.lcp.next_deadline, self._establish_until, *(a.next_deadline for a in self._authentications)]
         return min((t for t in times if t is not None), default=None)
 
+    @property
+    def stirred(self) -> bool:
+        """Whether there are control frames or events to take."""
+        return bool(self._output or self.events)
+
     def take_output(self) -> list[bytes]:
         """Control frames for the line, whole, in order. They go ahead of data, at the next frame boundary."""
         output, self._output = self._output, []
@@ -350,7 +355,7 @@ class PppLink:
         frame = Packet(packet, LCP_PROTOCOL)
         code = packet[0]
         if code in (control.CONFIGURE_REQUEST, control.TERMINATE_REQUEST) and self._peer_may_use_fcs32:
-            # The peer may believe the link open and expect FCS-32; then it comes twice (RFC 1570 section 2.1).
+            # The peer may believe the link open and expect FCS-32; then it comes twice (RFC 1570 section 2.1.1).
             self._framer.set_transmit(accm=DEFAULT_ACCM, pfc=False, acfc=False, fcs=32)
             self._output.append(self._framer.encode(frame))
             self._framer.set_transmit(accm=DEFAULT_ACCM, pfc=False, acfc=False, fcs=16)

@@ -68,10 +68,17 @@ ACCEPT = Accept.ACCEPT
 Answer = Accept | Reject | Option
 """An `Option` is the value to propose instead (Configure-Nak)."""
 
+_FIRST = 0.5
+"""Seconds until a request is repeated for the first time; each further wait is twice as long, up to `restart`."""
+
 REFUSALS = 25
 """Refusals without an Ack between them, of one direction, before a negotiation that cannot converge is ended.
 
 Max-Failure bounds the Naks that one side sends; nothing in RFC 1661 bounds a peer that refuses for ever."""
+
+
+_LONGEST = 5
+"""How many times the configured restart timer a measured round trip can make it."""
 
 
 class ControlProtocol:
@@ -110,6 +117,13 @@ class ControlProtocol:
         self._request_fresh = False
         self._answered = False
         self._answered_by: ControlPacket | None = None
+        self._restart = timing.restart
+        self._first = min(_FIRST, timing.restart)
+        self._first_sent = 0.0
+        self._last_sent = 0.0
+        self._transmissions = 0
+        self._spent: ControlPacket | None = None
+        self._spent_after = 0.0
         self._answer: bytes | None = None
         self._heard = False
         self._peer_said = ""
@@ -284,6 +298,8 @@ class ControlProtocol:
         The same answer again is a copy that the line made. A different one to an answered request is the crossed
         connection of RFC 1661 section 4.3, and goes to the table.
         """
+        if packet == self._spent:
+            self._learn_round_trip()
         if packet.identifier != self._request_id:
             return self._discard("identifier")
         if self._answered and packet == self._answered_by:
@@ -293,7 +309,7 @@ class ControlProtocol:
                 return self._discard("options")
             self._heard = True
             self._refusals_heard = 0
-            self._spend(packet)
+            self._spend(packet, now)
             if self.state in (State.REQ_SENT, State.ACK_SENT):
                 self._acks_heard += 1
                 if self._acks_heard > self._timing.max_configure:
@@ -305,7 +321,7 @@ class ControlProtocol:
         if not options or not self._fits(packet.code, options):
             return self._discard("options")
         self._heard = True
-        self._spend(packet)
+        self._spend(packet, now)
         if self.state in (State.REQ_SENT, State.ACK_SENT):
             self._refusals_heard += 1
             if self._refusals_heard > REFUSALS:
@@ -325,10 +341,24 @@ class ControlProtocol:
         ours = iter(parse_options(self._request_data) or ())
         return all(option in ours for option in options)
 
-    def _spend(self, packet: ControlPacket) -> None:
+    def _spend(self, packet: ControlPacket, now: float) -> None:
         self._answered = True
         self._answered_by = packet
         self._request_fresh = False
+        self._spent = packet if self._transmissions > 1 else None
+        self._spent_after = now - self._first_sent
+
+    def _learn_round_trip(self) -> None:
+        """A repeated request was answered twice: it was not lost, the round trip is longer than the restart timer.
+
+        RFC 1661 section 4.6 leaves the timer to the speed of the link. Without this, requests repeated too early
+        reach a peer that is open already, and both begin anew for ever.
+        """
+        self._restart = min(max(self._restart, 1.5 * self._spent_after), _LONGEST * self._timing.restart)
+        self._first = max(self._first, 1.5 * self._spent_after)
+        self._spent = None
+        if self._deadline is not None and self.state in NEGOTIATING:
+            self._deadline = max(self._deadline, self._last_sent + self._restart)
 
     def _terminate_request(self, packet: ControlPacket, now: float) -> None:
         self._heard = True
@@ -419,9 +449,15 @@ class ControlProtocol:
             self._request_id = self.fresh_identifier()
             self._request_fresh = True
             self._answered = False
+            self._first_sent = now
+            self._transmissions = 0
         self.send(control.CONFIGURE_REQUEST, self._request_id, self._request_data)
+        self._transmissions += 1
+        self._last_sent = now
         self._count -= 1
-        self._deadline = now + self._timing.restart
+        # RFC 1661 section 4.6 lets the timer begin low and double: a peer that opened its port a moment after us
+        # has missed the first request.
+        self._deadline = now + min(self._restart, self._first * (1 << self._transmissions - 1))
 
     def _send_terminate(self, now: float) -> None:
         if self.state not in (State.CLOSING, State.STOPPING):

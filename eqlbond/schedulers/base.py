@@ -129,6 +129,8 @@ class Scheduler(Protocol):
     ``split(packet, lines, now) -> list[tuple[Line, int]] | None``
         For Multilink: how many bytes of the packet each line takes, in order; None, or a single pair, leaves the
         packet whole.
+    ``resequenced()``
+        Called once, before anything else, where the far end puts packets back in order: holding gains nothing.
     ``lines_changed(lines, now) -> bool | None``
         A line came, went, or changed its rate or latency. True asks for all that is planned and not
         committed to be placed again, oldest first.

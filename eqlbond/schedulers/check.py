@@ -97,7 +97,7 @@ def _check_bond(scheduler: Scheduler, bond: str, rates: Sequence[float | None]) 
             if idle:
                 raise SchedulerError(f"{bond}: place() waits while every line is idle: nothing would wake it")
             return False
-        if placement.not_before > now + _LONGEST_HOLD + max(line.free - now for line in offered):
+        if placement.not_before > max(now, *(line.free for line in offered)) + _LONGEST_HOLD:
             raise SchedulerError(f"{bond}: place() holds a packet for {placement.not_before - now:.0f} s")
         for line in (placement.line, *placement.copies):
             testing.take(line, packet, now, placement.not_before)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_right
 from collections.abc import Sequence
+from operator import attrgetter
 from typing import Literal
 
 import attrs
@@ -23,12 +24,13 @@ from eqlbond.schedulers.base import Line, Placement
 # simulator on 57600+28800+14400+9600 with packets of 40, 576 and 1500 bytes, in bulk and at 80 % load.
 _LATE = (115.0, 500.0)
 _DELAY = (0.04, 0.3)
-# Two packets that come in by different lines within this time may be read in either order: timers, UARTs and USB
-# adapters have a grain of some milliseconds. Never more than a share of a packet's time on the line.
-_GRAIN = 0.004
-_GRAIN_SHARE = 0.125
+_GRAIN_SHARE = 0.125  # the grain is at most this share of a packet's time on the line
+_FRAME_OVERHEAD = 11  # flags, protocol, FCS-32 and the long Multilink header of a fragment
+_HEADERS = 6  # Multilink header and protocol field, which count against a line's MTU
+_SMALLEST = 32  # bytes; a smaller fragment is not worth its frame
 _UNPACED_LIMIT = 65536
 _UNPACED_BYTE_TIME = 1e-9
+_free = attrgetter("free")
 
 
 def _price(value: object) -> float:
@@ -55,10 +57,12 @@ class EarliestDelivery:
     Args:
         hold: ``"never"`` lets packets overtake (plain EDPF); ``"balanced"``, the default, holds where it
             is cheap; ``"strict"`` never overtakes, at a few percent of throughput with mixed sizes. A number is
-            the price of one late packet in bytes (balanced: 115).
+            the price of one late packet in bytes (balanced: 115 with a full plan, up to 500 in an idle bond).
+        grain: seconds within which packets that come in by different lines may be read in either order; a hold
+            keeps them so far apart. Timers, UARTs and USB adapters have some milliseconds; default 6 ms.
 
     Raises:
-        ConfigurationError: `hold` is none of these.
+        ConfigurationError: `hold` is none of these, or `grain` is below 0.
 
     >>> from eqlbond.schedulers import testing
     >>> lines = testing.line("fast", rate=57600), testing.line("slow", rate=14400)
@@ -74,16 +78,20 @@ class EarliestDelivery:
     """
 
     hold: float | Literal["never", "balanced", "strict"] = "balanced"
+    grain: float = 0.006
     _late: float = attrs.field(init=False, repr=False)
     _ordered: list[float] = attrs.field(factory=list, init=False, repr=False)
     _front_line: Line | None = attrs.field(default=None, init=False, repr=False)
     _largest: int = attrs.field(default=0, init=False, repr=False)
     _lines: Sequence[Line] = attrs.field(default=(), init=False, repr=False)
     _window: float = attrs.field(default=0.0, init=False, repr=False)
+    _all_paced: bool = attrs.field(default=False, init=False, repr=False)
     _capacity: float = attrs.field(default=0.0, init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
         self._late = _price(self.hold)
+        if isinstance(self.grain, bool) or not isinstance(self.grain, int | float) or not 0 <= self.grain < 10:
+            raise ConfigurationError("grain", f"seconds from 0 to 10, not {self.grain!r}")
 
     def place(self, packet: Packet, lines: Sequence[Line], now: float) -> Placement | None:
         """The cheapest line, and how long the packet is held there; None while every plan is full."""
@@ -95,6 +103,8 @@ class EarliestDelivery:
             self._largest = max(size, self._largest)
             self._survey(lines)
         largest = self._largest
+        if self._all_paced and min(map(_free, lines)) > now + self._window:
+            return None  # as below, and soon seen: a busy bond asks once in vain for each packet
         earliest = fits = math.inf
         begins = now
         chosen = None
@@ -114,7 +124,8 @@ class EarliestDelivery:
                 earliest = arrival
                 chosen = line
                 begins = start
-            arrival = start + largest * byte_time + line.latency
+            if size != largest:
+                arrival = start + largest * byte_time + line.latency
             if arrival < fits:
                 fits = arrival
         # What a line without a rate may hold is bounded in bytes, above; the window is for clocks.
@@ -139,6 +150,53 @@ class EarliestDelivery:
         self._lines = ()
         return True
 
+    def resequenced(self) -> None:
+        """The far end puts packets in order: none needs to be held."""
+        self._late = 0.0
+
+    def split(self, packet: Packet, lines: Sequence[Line], now: float) -> list[tuple[Line, int]] | None:
+        """Shares of the packet for lines that can begin soon, so that all arrive together; None: leave it whole.
+
+        With ``l`` a line's backlog and latency and ``b`` its bytes a second, line i takes ``b_i * (t - l_i)`` bytes,
+        where t is such that the shares add up; lines with l above t take none (the rule of FreeBSD's ng_ppp). When
+        every line has a packet's time of plan before it the packet stays whole, which costs the least overhead.
+        """
+        if any(line.byte_time == 0.0 for line in lines):
+            return None
+        size = len(packet.payload)
+        wire = lines[0].wire_size(packet) - _FRAME_OVERHEAD
+        fastest = min(line.byte_time for line in lines)
+        if size < 2 * _SMALLEST or min(line.free for line in lines) - now > wire * fastest:
+            return None
+        ways = sorted(((max(line.free - now, 0.0) + line.latency, index) for index, line in enumerate(lines)))
+        whole = min(begins + (wire + _FRAME_OVERHEAD) * lines[index].byte_time for begins, index in ways)
+        chosen: list[tuple[float, Line]] = []
+        capacity = backlog = together = 0.0
+        for begins, index in ways:
+            if chosen and begins >= together:
+                break
+            line = lines[index]
+            rate = 1.0 / line.byte_time
+            finish = (wire + _FRAME_OVERHEAD * (len(chosen) + 1) + backlog + begins * rate) / (capacity + rate)
+            if chosen and ((finish - begins) * rate - _FRAME_OVERHEAD < _SMALLEST or finish >= together):
+                continue
+            capacity += rate
+            backlog += begins * rate
+            together = finish
+            chosen.append((begins, line))
+        if len(chosen) < 2 or together >= whole:
+            return None
+        scale = size / wire
+        shares = [
+            max(1, min(int(((together - begins) / line.byte_time - _FRAME_OVERHEAD) * scale), line.mtu - _HEADERS))
+            for begins, line in chosen
+        ]
+        for n, (_, line) in enumerate(chosen):  # what rounding and MTUs have left over
+            shares[n] = min(shares[n] + size - sum(shares), line.mtu - _HEADERS)
+        if sum(shares) != size or min(shares) < 1:
+            return None
+        return [(line, share) for share, (_, line) in zip(shares, chosen, strict=True)]
+
     def window(self, lines: Sequence[Line], size: int) -> float:
         """The plan after which the slowest line is worth using, seconds.
 
@@ -156,11 +214,11 @@ class EarliestDelivery:
     def _survey(self, lines: Sequence[Line]) -> None:
         self._lines = lines
         self._window = self.window(lines, self._largest)
+        self._all_paced = all(line.byte_time for line in lines)
         self._capacity = sum(1.0 / line.byte_time for line in lines if line.byte_time)
 
-    @staticmethod
-    def _grain(line: Line, size: int) -> float:
-        return min(_GRAIN, _GRAIN_SHARE * size * line.byte_time)
+    def _grain(self, line: Line, size: int) -> float:
+        return min(self.grain, _GRAIN_SHARE * size * line.byte_time)
 
     def _arrives(self, line: Line, arrival: float, now: float) -> None:
         # The arrivals of packets that are in order, rising; a packet that this one overtakes is late

@@ -17,8 +17,6 @@ LCP = 0xC021
 IPCP = 0x8021
 
 
-
-
 def _table(polynomial: int) -> list[int]:
     rows = []
     for value in range(256):

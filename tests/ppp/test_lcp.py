@@ -77,8 +77,7 @@ ACK, NAK, REJECT = control.CONFIGURE_ACK, control.CONFIGURE_NAK, control.CONFIGU
 PLAIN = {"accm": 0xFFFFFFFF, "magic": False, "pfc": False, "acfc": False, "fcs32": False}
 MP = {"mrru": 1600, "endpoint": ENDPOINT}
 mru, accm, auth, magic, fcs, mrru = (
-    kind.make
-    for kind in (options.MRU, options.ACCM, options.AUTHENTICATION, options.MAGIC, options.FCS, options.MRRU)
+    kind.make for kind in (options.MRU, options.ACCM, options.AUTHENTICATION, options.MAGIC, options.FCS, options.MRRU)
 )
 PFC, ACFC = options.PFC.make(True), options.ACFC.make(True)
 SHORT, ED = options.SHORT_SEQUENCE.make(True), options.ENDPOINT.make(ENDPOINT)
