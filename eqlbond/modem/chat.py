@@ -31,7 +31,7 @@ import attrs
 
 from eqlbond.exceptions import ConfigurationError
 from eqlbond.modem import errors
-from eqlbond.modem.dialogue import Break, Expect, Match, Note, Pause, Phase, Program, Send, Within
+from eqlbond.modem.dialogue import Break, Expect, Forget, Match, Note, Pause, Phase, Program, Send, Within
 from eqlbond.modem.report import CallReport, failure, result_code
 from eqlbond.modem.transcript import printable
 
@@ -330,6 +330,8 @@ class ChatScript:
                     raise errors.ScriptTimeout(device, problem, printable(wanted))
                 yield from self._send(device, step.retries[attempt], pace)
             if step.send is not None:
+                if step is self._steps[-1] and step.wait[-1] and b"CONNECT" not in step.wait[-1]:
+                    yield Forget()  # the rest of the last prompt is no packet
                 yield from self._send(device, step.send, pace)
         return report
 

@@ -18,6 +18,7 @@ __all__ = ["DEFAULT_INIT", "Manners", "answer", "dial", "hang_up", "prepare"]
 DEFAULT_INIT = ("ATZ", "ATE0V1Q0X4&C1&D2S0=0")
 """Reset; no echo, results in words, all of them; DCD follows the carrier, dropping DTR hangs up, no auto-answer."""
 
+_GRAIN = 0.05  # modems count the guard time in 50ths of a second
 _RINGS_APART = 10.0  # a phone rings every 4 to 6 s; after so long without it the caller has given up
 
 
@@ -209,7 +210,7 @@ def hang_up(
                 yield Send(b"AT\r", pace=manners.pace)
                 commands = (yield from _result((yield Within(1.0)), ("OK", "NO CARRIER"))) is not None
         if not hung_up and not commands:
-            yield Pause(manners.guard_time)
+            yield Pause(manners.guard_time + _GRAIN)
             yield Send(b"+++")
             found = yield from _result((yield Within(manners.guard_time + 1.0)), ("OK", "NO CARRIER"))
             hung_up = found is not None and found[0] == "NO CARRIER"

@@ -10,7 +10,7 @@ import attrs
 
 from eqlbond.exceptions import ConfigurationError
 from eqlbond.modem import errors
-from eqlbond.modem.dialogue import Expect, Forget, Match, Note, Pattern, Program, ReadLine, Send, Within
+from eqlbond.modem.dialogue import Expect, Forget, Match, Note, Pattern, Pause, Program, ReadLine, Send, Within
 from eqlbond.modem.transcript import printable
 
 __all__ = ["Ask", "Login", "LoginPrompt", "Secret"]
@@ -90,6 +90,7 @@ class Ask:
         nudge: sent, with a carriage return, when half the time is over: "" wakes a host that lost its prompt; None:
             nothing.
         end: what follows `send`.
+        settle: seconds from the text to the answer; what comes in between, the rest of the prompt, is dropped.
     """
 
     expect: str | bytes | re.Pattern[bytes] = ""
@@ -97,6 +98,7 @@ class Ask:
     timeout: float = attrs.field(default=30.0, kw_only=True)
     nudge: str | bytes | None = attrs.field(default=None, kw_only=True)
     end: str | bytes = attrs.field(default="\r", kw_only=True)
+    settle: float = attrs.field(default=0.1, kw_only=True)
 
     def __attrs_post_init__(self) -> None:
         as_pattern("expect", self.expect)
@@ -104,6 +106,8 @@ class Ask:
             as_bytes("send", self.send)
         if not self.timeout > 0:
             raise ConfigurationError("timeout", f"seconds above 0, not {self.timeout!r}")
+        if not self.settle >= 0:
+            raise ConfigurationError("settle", f"seconds from 0, not {self.settle!r}")
 
     def program(
         self, device: str, refusals: Sequence[Pattern], said: Callable[[], str], pace: float = 0.0
@@ -120,6 +124,9 @@ class Ask:
                 yield Send(nudge, pace=pace)
                 yield from expect(device, pattern, self.timeout / 2, refusals, said)
         if self.send is not None:
+            if pattern != b"":
+                yield Pause(self.settle)
+                yield Forget()
             end = as_bytes("end", self.end)
             if isinstance(self.send, Secret):
                 yield Send(self.send.value + end, secret=True, pace=pace)

@@ -120,6 +120,7 @@ class FakeModem:
         self._plus = 0
         self._last_data = float("-inf")
         self._escape: asyncio.TimerHandle | None = None
+        self._bell: asyncio.TimerHandle | None = None
         self._port: _MemoryTransport | None = None
         self._fd: int | None = None
         self._slave_fd: int | None = None
@@ -342,10 +343,12 @@ class FakeModem:
         if 0 < self.rings_to_answer <= count:
             self._answer()
         else:
-            self._after(self.exchange.ring, lambda: self._ring(caller, count + 1))
+            self._bell = self._after(self.exchange.ring, lambda: self._ring(caller, count + 1))
 
     def _answer(self) -> None:
         caller, self._caller = self._caller, None
+        if self._bell is not None:
+            self._bell.cancel()
         if caller is None or caller.state != "dialling":
             self.state = "command"
             self._later("NO CARRIER")

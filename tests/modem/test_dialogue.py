@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 
 import pytest
@@ -63,7 +64,7 @@ def test_expect_and_send():
 @given(st.lists(st.integers(0, len(TALK)), max_size=8))
 def test_any_cut_of_the_input_gives_the_same(cuts):
     edges = sorted({0, len(TALK), *cuts})
-    dialogue = run(greet(), [TALK[a:b] for a, b in zip(edges, edges[1:], strict=False)])
+    dialogue = run(greet(), [TALK[a:b] for a, b in itertools.pairwise(edges)])
     assert (dialogue.result(), sent(dialogue), dialogue.rest()) == ("in", b"ppp\rhello2u2\r", b" \xc0E packets \xc0")
 
 
@@ -210,12 +211,12 @@ def test_an_echo_of_a_secret_is_masked_however_it_is_cut(cuts, talk):
         yield Note("still here")
         yield Expect((b"done",), None)
 
-    shown = []
+    shown: list[Entry] = []
     dialogue = Dialogue(program(), Scribe("tty", (shown.append,)))
     dialogue.start(0.0)
     text = b"you typed hunter2, hunhunter2\r\nok done"
     edges = sorted({0, len(text), *(min(cut, len(text)) for cut in cuts)})
-    for a, b in zip(edges, edges[1:], strict=False):
+    for a, b in itertools.pairwise(edges):
         dialogue.feed(text[a:b], 0.0)
         if talk and a:
             dialogue.tick(1.0)  # the note is written in the middle of the echo
