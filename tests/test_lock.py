@@ -30,6 +30,8 @@ def dead():
 def other():
     """A process that lives."""
     process = subprocess.Popen(["cat"], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert process.stdin is not None
+    assert process.stdout is not None
     process.stdin.write(b"x")
     process.stdin.flush()
     process.stdout.read(1)  # it runs
@@ -126,7 +128,9 @@ def test_a_live_holder_is_named(tmp_path, other, content):
 def test_a_stale_lock_is_taken_over_with_a_word_in_the_log(tmp_path, dead, content, word, caplog):
     (tmp_path / "LCK..ttyS77").write_bytes(content(dead))
     with caplog.at_level(logging.WARNING, "eqlbond.lock"), UucpLock("/dev/ttyS77", tmp_path):
-        assert read_lock(str(tmp_path / "LCK..ttyS77")).pid == os.getpid()
+        holder = read_lock(str(tmp_path / "LCK..ttyS77"))
+        assert holder is not None
+        assert holder.pid == os.getpid()
     assert word in caplog.text
     assert os.listdir(tmp_path) == []
 

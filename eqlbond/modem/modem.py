@@ -50,7 +50,7 @@ class _AnyModem(ABC):
             if not isinstance(text, str) or not text.isascii() or not text.isprintable() or text[:2].upper() != "AT":
                 raise ConfigurationError("init", f"a command such as 'ATZ', not {text!r}")
         if login is not None and not isinstance(login, Login | LoginPrompt):
-            if isinstance(login, str | bytes) or not all(isinstance(step, Ask) for step in login):
+            if not isinstance(login, list | tuple) or not all(isinstance(step, Ask) for step in login):
                 raise ConfigurationError("login", "a Login, a LoginPrompt, or a list of Ask")
             login = tuple(login)
         self.login = login

@@ -19,7 +19,10 @@ import contextlib
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Protocol, Self
+from typing import Protocol, Self
+
+from eqlbond.modem._host import FakeHost
+from eqlbond.modem._memory import MemoryTransport
 
 if os.name == "posix":
     import pty
@@ -121,7 +124,7 @@ class FakeModem:
         self._last_data = float("-inf")
         self._escape: asyncio.TimerHandle | None = None
         self._bell: asyncio.TimerHandle | None = None
-        self._port: _MemoryTransport | None = None
+        self._port: MemoryTransport | None = None
         self._fd: int | None = None
         self._slave_fd: int | None = None
         self._out = bytearray()
@@ -183,7 +186,7 @@ class FakeModem:
     ) -> tuple[asyncio.BaseTransport, asyncio.BaseProtocol]:
         """A connect function for a slave: the modem's port, in memory."""
         protocol = protocol_factory()
-        self._port = _MemoryTransport(self, protocol)
+        self._port = MemoryTransport(self, protocol)
         asyncio.get_running_loop().call_soon(protocol.connection_made, self._port)
         return self._port, protocol
 
@@ -419,161 +422,3 @@ class FakeModem:
         if self._party is not None:
             self._end_call()
             self._say("NO CARRIER")
-
-
-class FakeHost:
-    """A computer that answers calls: asks for name and password, and then gives the line to a function.
-
-    Args:
-        name, password: what it takes.
-        ready: what it says when it has taken them.
-        received: is given the modem and the bytes that come afterwards; by default they are sent back.
-        hang_up_at: a prompt, ``login`` or ``password``, at which it hangs up instead.
-        garbage: sent before the first prompt.
-    """
-
-    def __init__(
-        self,
-        name: str = "Pname",
-        password: str = "password",
-        *,
-        ready: str = "",
-        received: Callable[[FakeModem, bytes], object] | None = None,
-        hang_up_at: str | None = None,
-        garbage: bytes = b"",
-    ) -> None:
-        self.name, self.password = name, password
-        self.ready = ready
-        self.hang_up_at = hang_up_at
-        self.garbage = garbage
-        self._received = received if received is not None else lambda modem, data: modem.far_end_sends(data)
-        self.asked: list[str] = []
-        """What callers answered."""
-        self.stage = "login"
-        self._line = bytearray()
-        self._modem: FakeModem | None = None
-
-    def __call__(self, modem: FakeModem) -> Self:
-        """Take a call; for `Exchange.hosts`."""
-        self.stage, self._modem = "login", modem
-        self._line.clear()
-        return self
-
-    def connected_to(self, modem: FakeModem) -> None:
-        """The call is there."""
-        modem.far_end_sends(self.garbage + b"\r\nWelcome\r\n")
-        self._prompt("login")
-
-    def _prompt(self, stage: str) -> None:
-        assert self._modem is not None
-        self.stage = stage
-        if self.hang_up_at == stage:
-            modem, self._modem = self._modem, None
-            modem.hung_up()
-            return
-        self._modem.far_end_sends(b"login: " if stage == "login" else b"Password: ")
-
-    def receive(self, data: bytes) -> None:
-        """Bytes from the caller."""
-        for at, byte in enumerate(data):
-            if self._modem is None:
-                return
-            if self.stage == "open":
-                self._received(self._modem, data[at:])
-                return
-            if self.stage == "login":
-                self._modem.far_end_sends(bytes((byte,)))
-            if byte != 0x0D:
-                self._line.append(byte)
-                continue
-            word = self._line.decode("utf-8", "replace")
-            self._line.clear()
-            self.asked.append(word)
-            if self.stage == "login":
-                self._modem.far_end_sends(b"\n")
-                if word:
-                    self._prompt("password")
-                else:
-                    self._prompt("login")
-            elif word == self.password and self.asked[-2] == self.name:
-                self.stage = "open"
-                self._modem.far_end_sends(b"\r\n" + self.ready.encode() if self.ready else b"")
-            else:
-                self._modem.far_end_sends(b"\r\nLogin incorrect\r\n")
-                self._prompt("login")
-
-    def hung_up(self) -> None:
-        """The caller has gone."""
-        self._modem = None
-
-
-class _MemoryPort:
-    """What a `serial.Serial` would tell; only there where the modem has a DTR line."""
-
-    failure: BaseException | None = None
-    out_waiting = 0
-    is_open = True
-    break_condition = False
-
-    def __init__(self, modem: FakeModem, baudrate: int) -> None:
-        self._modem = modem
-        self._dtr = True
-        self.baudrate = baudrate
-
-    @property
-    def dtr(self) -> bool:
-        """Data terminal ready."""
-        return self._dtr
-
-    @dtr.setter
-    def dtr(self, on: bool) -> None:
-        changed, self._dtr = on != self._dtr, on
-        if changed:
-            self._modem.dtr_changed(on)
-
-
-class _MemoryTransport(asyncio.Transport):
-    """A modem's port without a pty."""
-
-    def __init__(self, modem: FakeModem, protocol: asyncio.Protocol) -> None:
-        super().__init__()
-        self._modem = modem
-        self._protocol = protocol
-        self._serial = _MemoryPort(modem, 115200) if modem.has_dtr else None
-        self._closing = False
-
-    def get_extra_info(self, name: str, default: Any = None) -> Any:
-        return self._serial if name == "serial" and self._serial is not None else default
-
-    def deliver(self, data: bytes) -> None:
-        if not self._closing and data:
-            asyncio.get_running_loop().call_soon(self._deliver, bytes(data))
-
-    def _deliver(self, data: bytes) -> None:
-        if not self._closing:
-            self._protocol.data_received(data)
-
-    def write(self, data: Any) -> None:
-        if not self._closing:
-            asyncio.get_running_loop().call_soon(self._modem.receive, bytes(data))
-
-    def get_write_buffer_size(self) -> int:
-        return 0
-
-    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
-        pass
-
-    def is_closing(self) -> bool:
-        return self._closing
-
-    def close(self) -> None:
-        if not self._closing:
-            self._closing = True
-            self._modem._port = None
-            if self._serial is not None:
-                self._serial.is_open = False
-                self._modem.dtr_changed(False)
-            asyncio.get_running_loop().call_soon(self._protocol.connection_lost, None)
-
-    def abort(self) -> None:
-        self.close()
