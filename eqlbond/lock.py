@@ -19,6 +19,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import errno
+import fcntl
 import itertools
 import logging
 import os
@@ -39,7 +40,7 @@ LOCK_DIRECTORY = "/var/lock"
 EMPTY_AGE = 10.0
 """Seconds that an empty lock file is left alone: some programs create it first and write into it then."""
 
-_ATTEMPTS = 10
+_ATTEMPTS = 100
 _temporary = itertools.count()
 _held: set[UucpLock] = set()
 _log = logging.getLogger("eqlbond.lock")
@@ -220,7 +221,8 @@ class UucpLock:
             return
         for path, inode in reversed(files):
             with contextlib.suppress(OSError):
-                if os.stat(path, follow_symlinks=False).st_ino == inode:
+                holder = read_lock(path)
+                if holder is not None and (holder.inode, holder.pid) == (inode, self._pid):
                     os.unlink(path)
 
     def __enter__(self) -> Self:
@@ -245,7 +247,7 @@ class UucpLock:
                     continue
                 if not holder.stale:
                     raise LockHeld(self.device, path, holder.pid, holder.program)
-                self._take_away(path, holder)
+                self._take_away(path)
         except OSError as error:
             if isinstance(error, LineError):
                 raise
@@ -273,20 +275,28 @@ class UucpLock:
         finally:
             os.unlink(temporary)
 
-    def _take_away(self, path: str, holder: Holder) -> None:
-        """Remove a stale lock, and no other: between the look and the deed somebody else may have renewed it."""
-        aside = self._temporary()
+    def _take_away(self, path: str) -> None:
+        """Remove a lock if it is stale, and no other: between the look and the deed it may have been renewed.
+
+        Whoever removes holds a flock on the very file meanwhile, and sees that the name still leads to that file: it is
+        open, so its inode is not given to another one.
+        """
         try:
-            os.rename(path, aside)
+            file = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         except FileNotFoundError:
             return
         try:
-            if os.stat(aside, follow_symlinks=False).st_ino != holder.inode:
-                with contextlib.suppress(FileExistsError):
-                    os.link(aside, path, follow_symlinks=False)
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:  # somebody else is about to remove it
+                time.sleep(0.001)
                 return
+            holder = read_lock(path)
+            if holder is None or holder.inode != os.fstat(file).st_ino or not holder.stale:
+                return
+            os.unlink(path)
         finally:
-            os.unlink(aside)
+            os.close(file)
         whose = "without a process id" if holder.pid is None else f"of process {holder.pid}, which is dead"
         _log.warning("%s: took over the stale lock %s %s", self.device, path, whose)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import logging
 import os
 import stat
@@ -147,18 +148,18 @@ def test_an_empty_lock_is_left_alone_until_it_is_old(tmp_path):
         assert lock.held
 
 
-def test_a_lock_renewed_between_look_and_deed_is_given_back(tmp_path, dead, other, monkeypatch):
+def test_a_lock_renewed_between_look_and_deed_stays(tmp_path, dead, other, monkeypatch):
     path = tmp_path / "LCK..ttyS77"
     path.write_bytes(b"%10d\n" % dead)
-    rename = os.rename
+    flock = fcntl.flock
 
-    def renewed(source, target):
+    def renewed(file, how):
         new = tmp_path / "new"
         new.write_bytes(b"%10d\n" % other.pid)
-        rename(new, path)
-        rename(source, target)
+        new.replace(path)
+        flock(file, how)
 
-    monkeypatch.setattr(os, "rename", renewed)
+    monkeypatch.setattr(fcntl, "flock", renewed)
     with pytest.raises(LockHeld) as raised:
         UucpLock("/dev/ttyS77", tmp_path).acquire()
     assert raised.value.pid == other.pid
@@ -176,7 +177,8 @@ def test_somebody_elses_file_is_not_removed_at_release(tmp_path, other):
     assert path.exists()
 
 
-def test_one_of_many_threads_gets_it(tmp_path, dead):
+@pytest.mark.parametrize("_", range(20))
+def test_one_of_many_threads_gets_it(tmp_path, dead, _):
     (tmp_path / "LCK..ttyS77").write_bytes(b"%10d\n" % dead)
     won, barrier = [], threading.Barrier(8)
 

@@ -209,6 +209,8 @@ class Call(asyncio.Protocol):
         except BaseException:
             # An open that is cancelled half-way may still produce a transport; it is closed as it comes.
             self._abandoned = True
+            if self._base is not None:
+                self._close_port(abort=True)
             raise
         if self._lost:
             raise errors.HungUp(self.name, "closed while it was opened")

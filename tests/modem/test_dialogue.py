@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from eqlbond.modem import AnsweringModem, ChatScript, DialError, Login, LoginPrompt, Modem
 from eqlbond.modem.dialogue import (
     Break,
     Dialogue,
@@ -253,3 +254,38 @@ def test_a_watcher_that_fails_does_not_disturb(caplog):
 
     assert run(greet(), [TALK], watcher=fail).done
     assert "watcher" in caplog.text
+
+
+# -- whole programs against anything that a line may say
+
+WORDS = [b"OK", b"CONNECT", b"CONNECT 33600/ARQ", b"RING", b"NO CARRIER", b"BUSY", b"login: ", b"Password: ", b"\r\n"]
+
+
+def programs():
+    scribe = Scribe("tty")
+    modem = Modem(dial="1", login=Login("ppp", "hunter2"))
+    answering = AnsweringModem(wait=60, login=LoginPrompt({"ppp": "hunter2"}))
+    chat = Modem(script=ChatScript(r"ABORT BUSY '' ATZ OK ATD1 CONNECT \c ogin:--ogin: ppp ssword: \qhunter2"))
+    return [any_modem._program("tty", False, scribe) for any_modem in (modem, answering, chat)]
+
+
+@given(st.integers(0, 2), st.lists(st.one_of(st.sampled_from(WORDS), st.binary(max_size=12), st.just(None))))
+def test_whatever_the_line_says_a_program_ends_by_its_result_or_a_dial_error(which, talk):
+    dialogue = Dialogue(programs()[which], Scribe("tty"))
+    now = 0.0
+    dialogue.start(now)
+    for chunk in talk:
+        if chunk is not None:
+            dialogue.feed(chunk, now)
+        elif (deadline := dialogue.next_deadline()) is not None:
+            now = max(now, deadline)
+            dialogue.tick(now)
+        dialogue.take_actions()
+    for _ in range(200):
+        if (deadline := dialogue.next_deadline()) is None:
+            break
+        now = max(now, deadline)
+        dialogue.tick(now)
+    assert dialogue.done
+    assert dialogue.error is None or isinstance(dialogue.error, DialError)
+    assert "hunter2" not in str(dialogue.error)
