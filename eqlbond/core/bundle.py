@@ -237,9 +237,11 @@ class Bundle:
         if not self._up:
             self._events.append(BondDown(now, f"{member.name}: {reason}"))
 
-    def set_rate(self, member: Member, rate: float | None, now: float) -> None:
-        """Change what the line carries, bit/s. Raises `ConfigurationError`."""
+    def set_rate(self, member: Member, rate: float | None, now: float, *, bits_per_byte: float | None = None) -> None:
+        """Change what the line carries, bit/s, and, unless None, the bits of a byte. Raises `ConfigurationError`."""
         before = member.line.byte_time
+        if bits_per_byte is not None:
+            member.set_bits_per_byte(bits_per_byte)
         member.set_rate(rate)
         member.retime(before, now)
         self._events.append(RateChanged(now, member.owner, rate))

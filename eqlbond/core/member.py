@@ -152,7 +152,7 @@ class Member:
         self.line = Line(name, self._wire_size)
         self.configured_rate: float | None = None
         self.priority_set: float | None = None
-        _put(self.line, "bits_per_byte", _number("bits_per_byte", bits_per_byte, 0, above=True))
+        self.set_bits_per_byte(bits_per_byte)
         _put(self.line, "latency", _number("latency", latency, 0))
         self.set_rate(rate)
         self.set_priority(priority)
@@ -197,6 +197,10 @@ class Member:
         self.configured_rate = check_rate(rate)
         self._plan_with(self.configured_rate)
         self._lag, self._lag_since = 0.0, None
+
+    def set_bits_per_byte(self, bits_per_byte: float) -> None:
+        """Set what a byte costs on the line, bits; `set_rate` goes with it. Raises `ConfigurationError`."""
+        _put(self.line, "bits_per_byte", _number("bits_per_byte", bits_per_byte, 0, above=True))
 
     def set_priority(self, priority: float | None) -> None:
         """Set the weight; None: the rate. Raises `ConfigurationError`."""
