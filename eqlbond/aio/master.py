@@ -297,7 +297,7 @@ class Master:
     def _parting(self, slave: Slave) -> bool:
         """Whether the line still has its last frame, or its goodbye, to say."""
         link = slave.member.link
-        return self._line_busy(slave) or (link is not None and not link.finished)
+        return self._line_busy(slave) or (link is not None and not link.finished and not link.leaving)
 
     def _line_busy(self, slave: Slave) -> bool:
         """Whether bytes of the line have not left, by its byte clock and its transport."""

@@ -355,7 +355,7 @@ class PppLink:
         frame = Packet(packet, LCP_PROTOCOL)
         code = packet[0]
         if code in (control.CONFIGURE_REQUEST, control.TERMINATE_REQUEST) and self._peer_may_use_fcs32:
-            # The peer may believe the link open and expect FCS-32; then it comes twice (RFC 1570 section 2.1).
+            # The peer may believe the link open and expect FCS-32; then it comes twice (RFC 1570 section 2.1.1).
             self._framer.set_transmit(accm=DEFAULT_ACCM, pfc=False, acfc=False, fcs=32)
             self._output.append(self._framer.encode(frame))
             self._framer.set_transmit(accm=DEFAULT_ACCM, pfc=False, acfc=False, fcs=16)
