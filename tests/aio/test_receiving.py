@@ -188,7 +188,7 @@ async def test_events_tell_the_whole_life_to_every_reader(cable: Cable) -> None:
         late = master.events()
     after = master.events()
     got = [[event async for event in stream] for stream in (*streams, late, after)]
-    told = [Enslaved, SlaveUp, BondUp, SlaveDown, BondDown, SlaveUp, BondUp, BondDown, SlaveDown, Emancipated]
+    told = [Enslaved, SlaveUp, BondUp, SlaveDown, BondDown, SlaveUp, BondUp, SlaveDown, BondDown, Emancipated]
     assert [type(event) for event in got[0]] == told
     assert got[1] == got[0]
     assert got[2] == []
