@@ -104,7 +104,7 @@ def test_a_clean_channel(mtu: int, size: int) -> None:
 
 
 def test_loss_is_asked_for_and_counted() -> None:
-    lost = []
+    lost: list[bytes] = []
 
     def lose(packet: bytes) -> list[bytes]:
         if packet[:1] == b"D" and len(lost) < 7 and len(packet) > 100 and packet[8] % 3 == 0:
