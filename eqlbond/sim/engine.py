@@ -209,7 +209,6 @@ class End:
         "members",
         "name",
         "peak",
-        "serves",
         "traffic",
         "ways",
     )
@@ -225,7 +224,6 @@ class End:
         self.events: list[Event] = []
         self.frames_lost: dict[str, int] = {}  # on the lines, by reason
         self.peak = 0
-        self.serves = 0
 
 
 @attrs.frozen
@@ -452,8 +450,7 @@ class Run:
             if not served or end.fill is None or bundle.full:
                 break
         self.touched.pop(end, None)
-        end.serves += 1
-        if not end.serves & 63:
+        if bundle.has_news:
             self._take_events(end)
         deadline = bundle.next_deadline()
         end.deadline = math.inf if deadline is None else deadline
@@ -580,7 +577,7 @@ def simulate(
 
     >>> result = simulate([57600, 14400], Bulk(100_000, 900))
     >>> round(result.efficiency, 2), result.lost
-    (0.99, {})
+    (1.0, {})
     """
     if frames not in ("codec", "size"):
         raise ConfigurationError("frames", f"'codec' or 'size', not {frames!r}")
