@@ -218,7 +218,8 @@ class Master:
             for slave, result in zip(self._first, results, strict=True):
                 if isinstance(result, LineError):
                     failures.append(result)
-                    self._bundle.failed(slave.member, self._loop.time(), f"cannot be opened: {result}", result)
+                    problem = str(result).removeprefix(f"{slave.name}: ")
+                    self._bundle.failed(slave.member, self._loop.time(), f"cannot be opened: {problem}", result)
                 elif isinstance(result, BaseException):
                     raise result
             if failures and len(failures) == len(self._first):

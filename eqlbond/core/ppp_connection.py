@@ -168,7 +168,7 @@ class PppConnection:
 
     def terminate(self, now: float) -> None:
         """Say goodbye."""
-        self._terminating = True
+        self._terminating = self._terminating or not self.leaving
         self.link.terminate(now)
         self._follow(now)
 
