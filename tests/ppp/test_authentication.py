@@ -325,7 +325,7 @@ class TestSecretsStaySecret:
 
     def test_wrong_type_is_not_shown(self) -> None:
         with pytest.raises(ConfigurationError) as caught:
-            Chap("a", 12345)  # type: ignore[arg-type]
+            Chap("a", 12345)
         assert "12345" not in str(caught.value)
 
 
