@@ -434,6 +434,24 @@ class TestEnds:
             assert peer.now < 200
         assert peer.link.failure == "the Network phase was not reached in 120 s"
 
+    def test_a_peer_that_draws_it_out(self) -> None:
+        """Naks with an Ack now and then, each just before the timer, and never a request of its own."""
+        peer = Peer(Ppp(mru=2000, echo_interval=0))
+        count = 0
+        while not peer.link.dead:
+            requests = [p for protocol, p in peer.take() if protocol == LCP and p.code == 1]
+            peer.now += 2.8
+            if requests:
+                count += 1
+                last = requests[-1]
+                nak = ControlPacket(3, last.identifier, encode_options([Option(1, b"\5\xdd")]))
+                ack = ControlPacket(2, last.identifier, last.data)
+                peer.give(frame(LCP, nak if count % 12 else ack))
+            peer.link.tick(peer.now)
+            assert peer.now < 200
+        assert 120 < peer.now < 135
+        assert peer.link.failure == "the Network phase was not reached in 120 s"
+
     def test_peer_leaves_during_authentication(self) -> None:
         peer = Peer(Ppp(**PLAIN, auth=Chap("a", "s")), Option(3, b"\xc2\x23\x05")).open()
         peer.give(frame(LCP, ControlPacket(5, 1)))
