@@ -58,11 +58,13 @@ class _Receiver:
             self.done.set_result(None)
 
 
-async def measure(rates: Sequence[int], scheduler: Scheduler, size: int, mtu: int = MTU) -> dict[str, Any]:
-    """One transfer of `size` bytes."""
+async def measure(
+    rates: Sequence[int], scheduler: Scheduler, size: int, mtu: int = MTU, *, headers: int = _NUMBER.size
+) -> dict[str, Any]:
+    """One transfer of `size` bytes, in packets of the MTU with so many bytes of headers each."""
     loop = asyncio.get_running_loop()
     data = random.Random(1995).randbytes(size)
-    pieces = [data[n : n + mtu - _NUMBER.size] for n in range(0, size, mtu - _NUMBER.size)]
+    pieces = [bytes(headers - _NUMBER.size) + data[n : n + mtu - headers] for n in range(0, size, mtu - headers)]
     async with WireProcess([LineSpec(rate) for rate in rates]) as wire:
         near = [SerialSlave(line.a, rate, name=f"a{rate}") for line, rate in zip(wire.lines, rates, strict=True)]
         far = [SerialSlave(line.b, rate, name=f"b{rate}") for line, rate in zip(wire.lines, rates, strict=True)]
@@ -87,7 +89,10 @@ async def measure(rates: Sequence[int], scheduler: Scheduler, size: int, mtu: in
         "bytes": size,
         "seconds": seconds,
         "efficiency": sum(sent) * 10 / (sum(rates) * seconds),
-        "payload_percent": 100 * receiver.payload * 10 / (sum(rates) * seconds),
+        "payload_percent": 100
+        * (receiver.payload - receiver.packets * (headers - _NUMBER.size))
+        * 10
+        / (sum(rates) * seconds),
         "reordered": receiver.reordered / receiver.packets,
         "shares": [count / sum(sent) for count in sent],
         "port_queue_ms": 1000 * max(peaks),

@@ -218,7 +218,8 @@ class Master:
             for slave, result in zip(self._first, results, strict=True):
                 if isinstance(result, LineError):
                     failures.append(result)
-                    self._bundle.failed(slave.member, self._loop.time(), f"cannot be opened: {result}", result)
+                    problem = str(result).removeprefix(f"{slave.name}: ")
+                    self._bundle.failed(slave.member, self._loop.time(), f"cannot be opened: {problem}", result)
                 elif isinstance(result, BaseException):
                     raise result
             if failures and len(failures) == len(self._first):
@@ -296,7 +297,7 @@ class Master:
     def _parting(self, slave: Slave) -> bool:
         """Whether the line still has its last frame, or its goodbye, to say."""
         link = slave.member.link
-        return self._line_busy(slave) or (link is not None and not link.finished)
+        return self._line_busy(slave) or (link is not None and not link.finished and not link.leaving)
 
     def _line_busy(self, slave: Slave) -> bool:
         """Whether bytes of the line have not left, by its byte clock and its transport."""

@@ -7,10 +7,14 @@ closing never waits for a peer that does not read.
 
 from __future__ import annotations
 
+import array
 import asyncio
 import contextlib
 import errno
+import fcntl
 import os
+import re
+import select
 import stat
 import termios
 from collections.abc import Callable
@@ -50,9 +54,15 @@ class Port(serial.Serial):
             return b""
         except OSError as error:
             raise self._failed(error) from error
-        if not data:
+        if not data and self._hung_up():
             raise self._failed(None)
         return data
+
+    def _hung_up(self) -> bool:
+        """What an empty read means: pyserial sets VMIN 0, so that a tty without data reads as empty, too."""
+        poll = select.poll()
+        poll.register(self.fd, 0)
+        return bool(poll.poll(0))
 
     def write(self, data: Any) -> int | None:
         """What the port takes at once. An error is reported by `failure`, and the data count as gone."""
@@ -76,10 +86,14 @@ class Port(serial.Serial):
         """Nothing: tcdrain() would block the loop, for ever where the peer holds the line."""
 
     def close(self) -> None:
-        """Close; what the driver still holds is discarded first, since close() itself would wait for it."""
+        """Close; what the driver still holds is discarded first, since close() itself would wait for it.
+
+        A pty says that it holds nothing: there the bytes are on their way to the far side, and close() does not wait.
+        """
         if self.is_open and self.fd is not None:
-            with contextlib.suppress(termios.error):
-                termios.tcflush(self.fd, termios.TCOFLUSH)
+            with contextlib.suppress(OSError, termios.error):
+                if self.out_waiting:
+                    termios.tcflush(self.fd, termios.TCOFLUSH)
         super().close()
 
 
@@ -109,7 +123,7 @@ def open_port(device: str, baudrate: int, **settings: Any) -> Port:
         raise NotATty(device, "not a serial port (no character device)")
     try:
         port = Port(device, baudrate=baudrate, timeout=0, write_timeout=0, **settings)
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:
         raise SettingRefused(device, f"baudrate={baudrate} or another setting is refused: {error}") from error
     except (OSError, termios.error) as error:
         raise _explain(device, baudrate, error) from error
@@ -127,19 +141,19 @@ def open_port(device: str, baudrate: int, **settings: Any) -> Port:
 
 
 def _explain(device: str, baudrate: int, error: Exception) -> LineError:
+    text = str(error)
     code = getattr(error, "errno", None)
     if code is None and error.args and isinstance(error.args[0], int):
         code = error.args[0]
-    text = str(error)
+    if code is None and (inner := re.search(r"\((\d+), ", text)):  # pyserial writes some causes into its text alone
+        code = int(inner[1])
     if code in (errno.EACCES, errno.EPERM):
         return DevicePermission(
             device, "no permission to open it (is the user in the group that owns it, often dialout?)"
         )
     if code in (errno.EBUSY, errno.EAGAIN, errno.EWOULDBLOCK) or "exclusively lock" in text:
         return DeviceBusy(device, "another program has it open exclusively")
-    if code in (errno.ENOTTY, errno.EINVAL) and "configure" not in text:
-        return NotATty(device, "not a serial port")
-    if code == errno.ENOTTY or "Inappropriate ioctl" in text:
+    if code == errno.ENOTTY:
         return NotATty(device, "not a serial port")
     if code in (errno.ENOENT, errno.ENXIO, errno.ENODEV):
         return DeviceNotFound(device, "no device behind that name")
@@ -158,11 +172,28 @@ def _check_rate(port: Port, device: str, baudrate: int) -> None:
         raise NotATty(device, str(error)) from error
     wanted = getattr(termios, f"B{baudrate}", None)
     speed = attributes[5]
-    if wanted is None or speed == wanted:
+    if speed == wanted:
         return
-    actual = next((rate for rate, code in port.BAUDRATE_CONSTANTS.items() if code == speed), None)
+    actual: int | None
+    if wanted is None:
+        actual = _custom_rate(port) or baudrate
+    else:
+        actual = next((rate for rate, code in port.BAUDRATE_CONSTANTS.items() if code == speed), None)
     if actual is None or abs(actual - baudrate) > _RATE_TOLERANCE * baudrate:
         raise SettingRefused(device, f"baudrate={baudrate}: the port set {actual or 'another rate'} instead")
+
+
+def _custom_rate(port: Port) -> int | None:
+    """The output speed in bit/s, where the system tells it as a number (Linux: struct termios2)."""
+    request = getattr(serialposix, "TCGETS2", None)
+    if request is None:
+        return None
+    termios2 = array.array("I", [0] * 64)
+    try:
+        fcntl.ioctl(port.fd, request, termios2)
+    except OSError:
+        return None
+    return termios2[10]
 
 
 async def connect(

@@ -7,10 +7,10 @@ import sys
 from collections.abc import Sequence
 
 import eqlbond
-from eqlbond.cli import bond, demo, wire
+from eqlbond.cli import bond, demo, simulate, wire
 from eqlbond.exceptions import EqlbondError
 
-_COMMANDS = (demo, bond, wire)
+_COMMANDS = (demo, bond, simulate, wire)
 
 
 def make_parser() -> argparse.ArgumentParser:

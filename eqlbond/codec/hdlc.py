@@ -116,6 +116,7 @@ class HdlcFramer:
 
     __slots__ = (
         "_good",
+        "_headers",
         "_leading_flag",
         "_limit",
         "_max_frame",
@@ -126,6 +127,7 @@ class HdlcFramer:
         "_slip",
         "_splitter",
         "_tables",
+        "_trailer",
         "_trailer_size",
         "dropped",
     )
@@ -180,7 +182,9 @@ class HdlcFramer:
     def _use_to_send(self, options: HdlcOptions) -> None:
         self._send = options
         self._tables = accm_tables(options.accm)
+        self._trailer: Callable[[bytes], bytes] = fcs16_trailer if options.fcs == 16 else fcs32_trailer
         self._trailer_size = FCS16_SIZE if options.fcs == 16 else FCS32_SIZE
+        self._headers: dict[int, bytes] = {}
 
     def _use_to_receive(self, options: HdlcOptions) -> None:
         self._receive = options
@@ -203,8 +207,18 @@ class HdlcFramer:
         protocol = packet.protocol
         if protocol is None:
             protocol = default_protocol(payload)
-        options = DEFAULTS if defaults else self._send_options(protocol)
-        return hdlc_encode(protocol, payload, options, self._leading_flag)
+        if protocol == LCP or defaults:
+            options = DEFAULTS if defaults else self._send_options(protocol)
+            return hdlc_encode(protocol, payload, options, self._leading_flag)
+        body = (self._headers.get(protocol) or self._add_header(protocol)) + payload
+        escaped = self._tables.escape(body + self._trailer(body))
+        return b"\x7e" + escaped + b"\x7e" if self._leading_flag else escaped + b"\x7e"
+
+    def _add_header(self, protocol: int) -> bytes:
+        if len(self._headers) >= 16:
+            self._headers.clear()
+        header = self._headers[protocol] = _header(protocol, self._send)
+        return header
 
     def wire_size(self, packet: Packet) -> int:
         """How many bytes `encode` makes of the packet, with escapes in the FCS left out.

@@ -13,7 +13,7 @@ import attrs
 
 from eqlbond.codec.ip import ip_packet_at_end, ip_version, is_ip_packet, is_uncompressed_tcp
 from eqlbond.codec.limits import check_max_frame, receive_limit
-from eqlbond.codec.stuffing import ESCAPED, StuffedDecoder, escape_dense, escaped_size, is_dense, unescape
+from eqlbond.codec.stuffing import END, ESC, StuffedDecoder, escape, escape_dense, escaped_size, is_dense, unescape
 from eqlbond.packet import Packet
 
 REMEDIES: Final[Mapping[str, str]] = {
@@ -32,23 +32,21 @@ _PPP_START: Final = b"\x7e\xff\x7d\x23"
 _DOUBTFUL: Final = 8
 
 
-def slip_encode(payload: bytes, leading_end: bool = True) -> bytes:
-    """The payload as a SLIP frame, by default with an END before it, too, that flushes line noise.
+def slip_encode(payload: bytes) -> bytes:
+    """The payload as a SLIP frame, with an END before it, too, that flushes line noise.
 
     >>> slip_encode(bytes.fromhex("45 c0 db 00")).hex(" ")
     'c0 45 db dc db dd 00 c0'
     """
-    # The sparse case of `escape` is repeated here: the call would cost as much as an escape or two.
-    if payload and payload[-1] in ESCAPED and is_dense(payload):
-        body = escape_dense(payload)
-    else:
-        body = payload.replace(b"\xdb", b"\xdb\xdd").replace(b"\xc0", b"\xdb\xdc")
-    return b"\xc0" + body + b"\xc0" if leading_end else body + b"\xc0"
+    # `escape`, repeated here: the call would cost as much as an escape or two.
+    if payload and ((last := payload[-1]) == END or last == ESC) and is_dense(payload):
+        return b"\xc0" + escape_dense(payload) + b"\xc0"
+    return b"\xc0" + payload.replace(b"\xdb", b"\xdb\xdd").replace(b"\xc0", b"\xdb\xdc") + b"\xc0"
 
 
-def slip_size(payload: bytes, leading_end: bool = True) -> int:
-    """len(slip_encode(payload, leading_end)), without building the frame."""
-    return escaped_size(payload) + 1 + leading_end
+def slip_size(payload: bytes) -> int:
+    """len(slip_encode(payload)), without building the frame."""
+    return escaped_size(payload) + 2
 
 
 class SlipDecoder(StuffedDecoder):
@@ -156,7 +154,8 @@ class SlipFramer:
 
     def encode(self, packet: Packet) -> bytes:
         """The packet as one frame."""
-        return slip_encode(packet.payload, self._leading_end)
+        payload = packet.payload
+        return slip_encode(payload) if self._leading_end else escape(payload) + b"\xc0"
 
     def wire_size(self, packet: Packet) -> int:
         """Exactly how many bytes `encode` makes of the packet."""

@@ -17,9 +17,15 @@ ESC_ESC: Final = 0xDD
 
 _END: Final = bytes((END,))
 _ESC: Final = bytes((ESC,))
-ESCAPED: Final = frozenset((END, ESC))
+_ESCAPED: Final = frozenset((END, ESC))
 _ESCAPED_BYTES: Final = bytes((END, ESC))
 _HEADS: Final = {ESC_END: _END, ESC_ESC: _ESC}
+
+
+# Below this size, in bytes, looking for pairs is cheaper than taking a frame apart at its escapes.
+_SMALL: Final = 200
+# More frames than this in one read are not measured one by one if that can be helped.
+_MANY: Final = 16
 
 
 def _table(changes: dict[int, int], other: int | None = None) -> bytes:
@@ -54,7 +60,7 @@ def is_dense(payload: bytes, escaped: bytes = _ESCAPED_BYTES) -> bool:
 
 def escape(payload: bytes) -> bytes:
     """The payload with END and ESC escaped (RFC 1055), without delimiters."""
-    if payload and payload[-1] in ESCAPED and is_dense(payload):
+    if payload and payload[-1] in _ESCAPED and is_dense(payload):
         return escape_dense(payload)
     return payload.replace(b"\xdb", b"\xdb\xdd").replace(b"\xc0", b"\xdb\xdc")
 
@@ -70,7 +76,7 @@ def escape_dense(payload: bytes) -> bytes:
 def escaped_size(payload: bytes) -> int:
     """len(escape(payload)), cheaper."""
     size = len(payload)
-    if payload and payload[-1] in ESCAPED and is_dense(payload):
+    if payload and payload[-1] in _ESCAPED and is_dense(payload):
         return 2 * size - len(payload.translate(None, _ESCAPED_BYTES))
     # Not payload.count(), which looks at each byte by itself: replace() finds the few with memchr.
     return len(payload.replace(b"\xdb", b"\xdb\xdd")) + len(payload.replace(b"\xc0", b"\xdb\xdc")) - size
@@ -78,7 +84,12 @@ def escaped_size(payload: bytes) -> int:
 
 def unescape(frame: bytes) -> bytes | None:
     """What `escape` was given, or None where an ESC is followed by neither ESC_END nor ESC_ESC."""
-    most = 4 + (len(frame) >> 5)
+    size = len(frame)
+    if size < _SMALL:
+        payload = frame.replace(b"\xdb\xdc", b"\xc0").replace(b"\xdb\xdd", b"\xdb")
+        # Each pair lost one byte; an ESC that is left over belongs to no pair.
+        return payload if size - len(payload) == frame.count(_ESC) else None
+    most = 4 + (size >> 5)
     pieces = frame.split(_ESC, most)
     if len(pieces) > most:
         return _unescape_dense(frame)
@@ -108,6 +119,18 @@ def _unescape_dense(frame: bytes) -> bytes | None:
     if left - corrections.count(0) != size - left:
         return None
     return (int.from_bytes(stripped, "big") ^ int.from_bytes(corrections, "big")).to_bytes(left, "big")
+
+
+def _has_no_gap(data: bytes, delimiter: int, most: int) -> bool:
+    """True only where no more than `most` bytes of data stand without a delimiter between them.
+
+    Looks into windows of half that size, which is far less work than to measure many small pieces.
+    """
+    half = (most + 1) // 2
+    for start in range(0, len(data) - half + 1, half or 1):
+        if delimiter not in data[start : start + half]:
+            return False
+    return half > 0
 
 
 class Splitter:
@@ -189,10 +212,22 @@ class StuffedDecoder:
             return pieces
         if self._wary:
             return self._feed_warily(pieces)
-        # Only the first piece can hold bytes that are not in data.
-        if ESC in data or ESC in pieces[0] or max(map(len, pieces)) > self._max_frame:
-            return [frame for piece in pieces if piece and (frame := self._finish(piece))]
-        return list(filter(None, pieces))
+        most = self._max_frame
+        first = pieces[0]  # only this one can hold bytes that are not in data
+        frames = list(filter(None, pieces))
+        if (
+            ESC not in data
+            and ESC not in first
+            and len(first) <= most
+            and (_has_no_gap(data, END, most) if len(frames) > _MANY else max(map(len, pieces)) <= most)
+        ):
+            return frames
+        finish = self._finish
+        return [
+            frame
+            for piece in frames
+            if (frame := piece if ESC not in piece and len(piece) <= most else finish(piece)) is not None
+        ]
 
     def _feed_warily(self, pieces: list[bytes]) -> list[bytes]:
         self._opening = self._wary = False

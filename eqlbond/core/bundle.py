@@ -233,7 +233,7 @@ class Bundle:
         self._links.clear(member)
         reclaimed = self._requeue(packets, member, now, planned=True) + self._requeue(begun, member, now, planned=False)
         member.reclaimed += reclaimed
-        self._events.append(SlaveDown(now, member.owner, reason, error, reclaimed))
+        self._tell_down(member, now, reason, error, reclaimed)
         if was_up:
             self._line_left(member, now, reason)
         if self._mux is not None:
@@ -253,7 +253,9 @@ class Bundle:
         for packet in packets:
             self.backlog -= len(packet.payload)
         member.retire()
-        member.reclaimed += self._requeue(packets, member, now, planned=True)
+        reclaimed = self._requeue(packets, member, now, planned=True)
+        member.reclaimed += reclaimed
+        self._tell_down(member, now, reason, None, reclaimed)
         link.terminate(now)
         if was_up:
             self._line_left(member, now, reason)
@@ -740,6 +742,7 @@ class Bundle:
                 if self._mux is not None:
                     mtu = link.mtu
                     member.last_number = self._mux.fragmenter.next_number - 1
+                member.told_down = False
                 member.go_up(mtu, self._framing_of(member))
                 self._events.append(SlaveUp(now, member.owner))
                 self._lines_are((*self._up, member.line), now)
@@ -747,7 +750,9 @@ class Bundle:
                     self._events.append(BondUp(now))
                 self._place_waiting(now)
             else:
-                self._paused(member, now, "the connection is being negotiated again")
+                goodbye = "the peer ended the connection"
+                again = "the connection is being negotiated again"
+                self._paused(member, now, goodbye if link.leaving else again)
         if member.wants_to_send():
             self._ready[member] = None
 
@@ -759,9 +764,15 @@ class Bundle:
         member.pause()
         reclaimed = self._requeue(packets, member, now, planned=True)
         member.reclaimed += reclaimed
-        self._events.append(SlaveDown(now, member.owner, reason, None, reclaimed))
+        self._tell_down(member, now, reason, None, reclaimed)
         self._line_left(member, now, reason)
         self._place_waiting(now)
+
+    def _tell_down(self, member: Member, now: float, reason: str, error: BaseException | None, reclaimed: int) -> None:
+        """Once for each time that the line was up, or was to come up."""
+        if not member.told_down:
+            member.told_down = True
+            self._events.append(SlaveDown(now, member.owner, reason, error, reclaimed))
 
     def _framing_of(self, member: Member) -> object:
         framing = getattr(member.link, "size_key", member.framing)
@@ -789,12 +800,12 @@ class Bundle:
                 yield member
 
     def data_to_send(self, member: Member, now: float, room: int, unsent: int | None = None) -> bytes:
-        """The bytes to write to the member's port now; never more than `room`.
+        """The bytes to write to the member's port now; never more than `room`. With `whole_frames`: one frame.
 
         `unsent` is what the port still holds of earlier bytes, where it tells.
         """
         planned = member.planned_payload
-        data = member.data_to_send(now, room, unsent)
+        data = member.frame_to_send(now, unsent) if member.whole_frames else member.data_to_send(now, room, unsent)
         begun = planned - member.planned_payload
         if begun:
             self.backlog -= begun

@@ -296,6 +296,15 @@ class LineModel:
         """When all bytes on their way will have arrived; None when none is on its way."""
         return self._last if self._runs else None
 
+    def arrival_of(self, size: int) -> float | None:
+        """When the first `size` of the bytes on their way will all have arrived; None when they are not so many."""
+        for run in self._runs:
+            left = len(run.data) - run.taken
+            if size <= left:
+                return run.arrival(run.taken + size - 1)
+            size -= left
+        return None
+
     def transit(self, size: int, now: float) -> float | None:
         """Send a whole frame of which only the size matters, whatever the room in the buffer.
 

@@ -16,22 +16,41 @@ class Link(Protocol):
     A plain framing is wrapped by `PlainLink`; a framing that negotiates (PPP) makes links of its own.
     """
 
-    up: bool
-    """Whether data packets may go."""
-    failure: str | None
-    """Why the connection is to be given up, once it is."""
-    mtu: int
-    """The largest packet that the peer takes."""
-    stirred: bool
-    """Whether it has something for its owner: control frames, events, a change of state."""
-    finished: bool
-    """Whether the connection has come to its end, after `terminate` or because the peer ended it."""
+    @property
+    def up(self) -> bool:
+        """Whether data packets may go."""
+        ...
+
+    @property
+    def failure(self) -> str | None:
+        """Why the connection is to be given up, once it is."""
+        ...
+
+    @property
+    def mtu(self) -> int:
+        """The largest packet that the peer takes."""
+        ...
+
+    @property
+    def stirred(self) -> bool:
+        """Whether it has something for its owner: control frames, events, a change of state."""
+        ...
+
+    @property
+    def finished(self) -> bool:
+        """Whether the connection has come to its end, after `terminate` or because the peer ended it."""
+        ...
 
     @property
     def dropped(self) -> Mapping[str, int]: ...
 
     @property
     def remedies(self) -> Mapping[str, str]: ...
+
+    @property
+    def leaving(self) -> bool:
+        """Whether the peer has ended the connection: there is nothing to wait for but our last frame."""
+        ...
 
     def start(self, now: float) -> None:
         """The port is open."""
@@ -80,12 +99,24 @@ class NegotiatedFraming(Framing, Protocol):
 class PlainLink:
     """A connection that needs no negotiation: up from the start, a framer and nothing else."""
 
-    __slots__ = ("_framer", "encode", "failure", "finished", "mtu", "receive_frames", "stirred", "up", "wire_size")
+    __slots__ = (
+        "_framer",
+        "encode",
+        "failure",
+        "finished",
+        "leaving",
+        "mtu",
+        "receive_frames",
+        "stirred",
+        "up",
+        "wire_size",
+    )
 
     def __init__(self, framer: Framer, mtu: int) -> None:
         self.up = True
         self.stirred = False
         self.finished = False
+        self.leaving = False
         self.failure: str | None = None
         self.mtu = mtu
         self._framer = framer

@@ -71,6 +71,8 @@ class Member:
         priority: weight for schedulers that use weights; None: the rate.
         mtu: the largest packet this line may carry; None: whatever the bond's is.
         owner: what events and packets name as their slave; None: the member itself.
+        whole_frames: hand over one whole frame a call, once the port holds little, in place of `LOW` to `HIGH`
+            seconds of bytes. For drivers whose port is a model: one event a frame.
 
     Raises:
         ConfigurationError: a value cannot work.
@@ -100,6 +102,7 @@ class Member:
         "departed",
         "dropped",
         "framing",
+        "handed",
         "last_number",
         "line",
         "link",
@@ -116,7 +119,9 @@ class Member:
         "reclaimed",
         "retired",
         "stamp",
+        "told_down",
         "unsent",
+        "whole_frames",
         "wire_free",
     )
 
@@ -131,6 +136,7 @@ class Member:
         priority: float | None = None,
         mtu: int | None = None,
         owner: Any = None,
+        whole_frames: bool = False,
     ) -> None:
         if isinstance(framing, type) or not isinstance(framing, Framing):
             raise ConfigurationError("framing", f"a Framing such as Slip(), not {framing!r}")
@@ -140,6 +146,7 @@ class Member:
         self.owner = self if owner is None else owner
         self.framing = framing
         self.mtu_limit = mtu
+        self.whole_frames = whole_frames
         self.link: Link | None = None
         self.line = Line(name, self._wire_size)
         self.configured_rate: float | None = None
@@ -167,11 +174,12 @@ class Member:
         self._poll = 0.0  # a stalled port is not asked before
         self._reasons = 0
         self.planned_payload = 0
+        self.handed: Packet | None = None  # with whole_frames: whose frame went last; None: a control frame
         self.departed: list[Packet] = []  # packets of flows that have begun to go; the bundle empties it
         self.packets_sent = self.payload_sent = self.bytes_sent = 0
         self.packets_received = self.payload_received = self.bytes_received = 0
         self.reclaimed = self.connections = 0
-        self.retired = False
+        self.retired = self.told_down = False
         self.stamp: Callable[[Fragment], None] | None = None  # numbers a Multilink fragment that begins to go
         self.last_number = -1
         self.dropped: dict[str, int] = {}
@@ -243,7 +251,7 @@ class Member:
         """The port is open, and `link` is its connection."""
         self.link = link
         self.connections += 1
-        self.retired = False
+        self.retired = self.told_down = False
         self._reasons = 0
         self.wire_free = now
         self._stalls = 0
@@ -457,6 +465,45 @@ class Member:
             ahead += sum(entry[1] for entry in self._express)
         _set_soonest(line, self.wire_free + ahead * byte_time)
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def frame_to_send(self, now: float, unsent: int | None) -> bytes:
+        """`data_to_send` for a port that takes whole frames: the next one, or nothing while it holds enough."""
+        line = self.line
+        byte_time = line.byte_time
+        if byte_time:
+            if unsent is not None:
+                self._hear(now, unsent)
+            backlog = self.wire_free - now
+            if backlog <= 0.0:
+                self.wire_free = now
+            elif backlog > HIGH:
+                return b""
+            sent = self._sent
+            while sent and sent[0][0] <= now:
+                sent.popleft()
+        frame = self._next_frame(now, 0.0)
+        size = len(frame)
+        if not size:
+            return b""
+        self._rest = b""
+        packet = self.handed = self._partial
+        self.bytes_sent += size
+        if packet is not None:
+            self._partial = None
+            self.packets_sent += 1
+            self.payload_sent += len(packet.payload)
+        if byte_time:
+            self.wire_free += size * byte_time
+            if packet is not None:
+                self._sent.append((self.wire_free, packet))
+            if not self._plan and not self._express:
+                _set_free(line, self.wire_free)
+        _set_planned(line, line.planned - size)
+        ahead = self.wire_free
+        if self._express:
+            ahead += sum(entry[1] for entry in self._express) * byte_time
+        _set_soonest(line, ahead)
+        return frame
 
     def _next_frame(self, now: float, ahead: float) -> bytes:
         """Begin the next frame, if one may start now. `ahead`: seconds of bytes taken in this round already."""

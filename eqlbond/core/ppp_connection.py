@@ -54,6 +54,7 @@ class PppConnection:
         self.network = Network(config, random) if mux is None else None
         self.failure: str | None = None
         self.joined = False
+        self._terminating = False
         self._output: list[bytes] = []
         self._news: list[phases.LinkEvent] = []
         self.encode = self.link.encode
@@ -78,6 +79,11 @@ class PppConnection:
     def finished(self) -> bool:
         """Whether PPP has come to its end."""
         return self.link.dead
+
+    @property
+    def leaving(self) -> bool:
+        """Whether the peer has ended PPP; RFC 1661 section 4.2 has us wait a restart time before we are finished."""
+        return self.link.phase is Phase.TERMINATE and not self._terminating
 
     @property
     def phase(self) -> str:
@@ -162,6 +168,7 @@ class PppConnection:
 
     def terminate(self, now: float) -> None:
         """Say goodbye."""
+        self._terminating = self._terminating or not self.leaving
         self.link.terminate(now)
         self._follow(now)
 
@@ -190,6 +197,7 @@ class PppConnection:
 
     def refuse(self, reason: str, now: float) -> None:
         """The bundle does not want this link."""
+        self._terminating = True
         self.link.terminate(now, reason)
 
     # -- the layers together

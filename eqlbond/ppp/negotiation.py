@@ -16,6 +16,9 @@ from eqlbond.ppp.basics import ACCEPT, Answer, RandomSource, Reject, Signal, Tim
 
 __all__ = ["ACCEPT", "Answer", "ControlProtocol", "RandomSource", "Reject", "Signal", "Timing"]
 
+_FIRST = 0.5
+"""Seconds until a request is repeated for the first time; each further wait is twice as long, up to `restart`."""
+
 REFUSALS = 25
 """Refusals without an Ack between them, of one direction, before a negotiation that cannot converge is ended.
 
@@ -63,6 +66,7 @@ class ControlProtocol:
         self._answered = False
         self._answered_by: ControlPacket | None = None
         self._restart = timing.restart
+        self._first = min(_FIRST, timing.restart)
         self._first_sent = 0.0
         self._last_sent = 0.0
         self._transmissions = 0
@@ -299,6 +303,7 @@ class ControlProtocol:
         reach a peer that is open already, and both begin anew for ever.
         """
         self._restart = min(max(self._restart, 1.5 * self._spent_after), _LONGEST * self._timing.restart)
+        self._first = max(self._first, 1.5 * self._spent_after)
         self._spent = None
         if self._deadline is not None and self.state in NEGOTIATING:
             self._deadline = max(self._deadline, self._last_sent + self._restart)
@@ -398,7 +403,9 @@ class ControlProtocol:
         self._transmissions += 1
         self._last_sent = now
         self._count -= 1
-        self._deadline = now + self._restart
+        # RFC 1661 section 4.6 lets the timer begin low and double: a peer that opened its port a moment after us
+        # has missed the first request.
+        self._deadline = now + min(self._restart, self._first * (1 << self._transmissions - 1))
 
     def _send_terminate(self, now: float) -> None:
         if self.state not in (State.CLOSING, State.STOPPING):

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_right
 from collections.abc import Sequence
+from operator import attrgetter
 from typing import Literal
 
 import attrs
@@ -29,6 +30,7 @@ _HEADERS = 6  # Multilink header and protocol field, which count against a line'
 _SMALLEST = 32  # bytes; a smaller fragment is not worth its frame
 _UNPACED_LIMIT = 65536
 _UNPACED_BYTE_TIME = 1e-9
+_free = attrgetter("free")
 
 
 def _price(value: object) -> float:
@@ -83,6 +85,7 @@ class EarliestDelivery:
     _largest: int = attrs.field(default=0, init=False, repr=False)
     _lines: Sequence[Line] = attrs.field(default=(), init=False, repr=False)
     _window: float = attrs.field(default=0.0, init=False, repr=False)
+    _all_paced: bool = attrs.field(default=False, init=False, repr=False)
     _capacity: float = attrs.field(default=0.0, init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
@@ -100,6 +103,8 @@ class EarliestDelivery:
             self._largest = max(size, self._largest)
             self._survey(lines)
         largest = self._largest
+        if self._all_paced and min(map(_free, lines)) > now + self._window:
+            return None  # as below, and soon seen: a busy bond asks once in vain for each packet
         earliest = fits = math.inf
         begins = now
         chosen = None
@@ -119,7 +124,8 @@ class EarliestDelivery:
                 earliest = arrival
                 chosen = line
                 begins = start
-            arrival = start + largest * byte_time + line.latency
+            if size != largest:
+                arrival = start + largest * byte_time + line.latency
             if arrival < fits:
                 fits = arrival
         # What a line without a rate may hold is bounded in bytes, above; the window is for clocks.
@@ -151,9 +157,9 @@ class EarliestDelivery:
     def split(self, packet: Packet, lines: Sequence[Line], now: float) -> list[tuple[Line, int]] | None:
         """Shares of the packet for lines that can begin soon, so that all arrive together; None: leave it whole.
 
-        With ``l`` a line's backlog and latency and ``b`` its bytes a second, line i takes ``b_i * (t - l_i)`` bytes, where
-        t is such that the shares add up; lines with l above t take none (the rule of FreeBSD's ng_ppp). When every
-        line has a packet's time of plan before it the packet stays whole, which costs the least overhead.
+        With ``l`` a line's backlog and latency and ``b`` its bytes a second, line i takes ``b_i * (t - l_i)`` bytes,
+        where t is such that the shares add up; lines with l above t take none (the rule of FreeBSD's ng_ppp). When
+        every line has a packet's time of plan before it the packet stays whole, which costs the least overhead.
         """
         if any(line.byte_time == 0.0 for line in lines):
             return None
@@ -208,6 +214,7 @@ class EarliestDelivery:
     def _survey(self, lines: Sequence[Line]) -> None:
         self._lines = lines
         self._window = self.window(lines, self._largest)
+        self._all_paced = all(line.byte_time for line in lines)
         self._capacity = sum(1.0 / line.byte_time for line in lines if line.byte_time)
 
     def _grain(self, line: Line, size: int) -> float:

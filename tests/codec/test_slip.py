@@ -66,10 +66,6 @@ class TestEncode:
     def test_table(self, payload: str, frame: str) -> None:
         assert slip_encode(bytes.fromhex(payload)) == bytes.fromhex(frame)
 
-    def test_without_leading_end(self) -> None:
-        assert slip_encode(b"a\xc0", leading_end=False) == b"a\xdb\xdc\xc0"
-        assert slip_size(b"a\xc0", leading_end=False) == 4
-
     @given(payloads)
     @example(b"\xc0" * 1500)
     @example(b"\xdb" * 1500)
@@ -87,7 +83,7 @@ class TestEncode:
 class TestDecode:
     @given(st.lists(payloads, min_size=1, max_size=8), st.booleans())
     def test_round_trip_in_any_cut(self, sent: list[bytes], leading_end: bool) -> None:
-        stream = END + b"".join(slip_encode(payload, leading_end) for payload in sent)
+        stream = END + b"".join(slip_encode(payload)[not leading_end :] for payload in sent)
         assert decode_all_ways(stream) == (sent, {})
 
     def test_empty_frames_are_ignored(self) -> None:
@@ -150,12 +146,12 @@ class TestPreamble:
 
     @pytest.mark.parametrize("packet", [ipv4(b"payload"), ipv6(b"payload"), ipv4(b"\xc0\xdb" * 50)])
     def test_peer_without_leading_end(self, packet: bytes) -> None:
-        stream = slip_encode(packet, leading_end=False) * 2
+        stream = slip_encode(packet)[1:] * 2
         assert decode_all_ways(stream) == ([packet, packet], {})
 
     @pytest.mark.parametrize("packet", [ipv4(b"payload"), ipv6(b"payload"), ipv4(b"\xc0\xdb" * 50)])
     def test_banner_glued_to_the_first_packet(self, packet: bytes) -> None:
-        stream = self.BANNER + slip_encode(packet, leading_end=False) + slip_encode(b"two")
+        stream = self.BANNER + slip_encode(packet)[1:] + slip_encode(b"two")
         assert decode_all_ways(stream) == ([packet, b"two"], {"preamble": 1})
 
     def test_damaged_packet_is_no_packet(self) -> None:
@@ -220,7 +216,7 @@ class TestCompressed:
         assert frame_all_ways(stream, Slip()) == ([ipv4(b"a"), ipv4(b"b")], {"compressed": 3})
 
     def test_without_leading_end(self) -> None:
-        stream = slip_encode(uncompressed_tcp(), leading_end=False) + slip_encode(self.COMPRESSED)
+        stream = slip_encode(uncompressed_tcp())[1:] + slip_encode(self.COMPRESSED)
         assert frame_all_ways(stream, Slip()) == ([], {"compressed": 2})
 
     def test_other_payloads_pass(self) -> None:
@@ -293,6 +289,7 @@ class TestFraming:
         assert Slip() == Slip()
         assert hash(Slip(ip_only=True)) != hash(Slip())
         assert framer.encode(Packet(b"a\xc0")) == b"\xc0a\xdb\xdc\xc0"
+        assert Slip(leading_end=False).framer(1500).encode(Packet(b"a\xc0")) == b"a\xdb\xdc\xc0"
         [packet] = framer.feed(b"\xc0a\xc0")
         assert (packet.payload, packet.protocol, packet.slave) == (b"a", None, None)
 
@@ -322,3 +319,12 @@ class TestFraming:
         assert isinstance(framer, SlipFramer)
         assert set(framer.remedies) == {"compressed", "looks_like_ppp", "too_long"}
         assert "cslip" in framer.remedies["compressed"]
+
+
+@given(st.lists(st.integers(1, 30), max_size=40), st.integers(1, 25), st.booleans())
+def test_no_frame_over_the_limit_gets_through(sizes: list[int], most: int, in_step: bool) -> None:
+    decoder = SlipDecoder(most)
+    decoder.feed(END)
+    stream = (END if in_step else b"") + b"".join(b"x" * size + END for size in sizes)
+    assert [len(frame) for frame in decoder.feed(stream)] == [size for size in sizes if size <= most]
+    assert sum(decoder.dropped.values()) == sum(size > most for size in sizes)

@@ -278,7 +278,7 @@ class TestRequests:
             times.append(p.next_deadline)
             p.tick(p.next_deadline)
         steps = p.take_steps()
-        assert times == [3.0 * n for n in range(1, 11)]
+        assert times == [0.5, 1.5, 3.5, *(3.5 + 3.0 * n for n in range(1, 8))]  # the timer doubles up to 3 s
         assert codes(steps) == [1] * 9 + [Signal.FINISHED]
         assert all(s == first.encode() for s in steps[:-1]), "a retransmission keeps its identifier"
         assert p.state is State.STOPPED

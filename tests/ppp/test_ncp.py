@@ -347,7 +347,7 @@ class TestNetwork:
             assert network.next_deadline is not None
             times.append(network.next_deadline)
             network.tick(network.next_deadline)
-        assert times == [3.0 * n for n in range(1, 11)] + [60.0]
+        assert times == [0.5, 1.5, 3.5, *(3.5 + 3.0 * n for n in range(1, 8)), 54.5]
         sent = [p.protocol for p in network.take_output()]
         assert sent == [0x8021] * 10
         assert network.failure is None

@@ -256,6 +256,6 @@ def test_keeps_the_contract(hold: object) -> None:
 
 @pytest.mark.parametrize("hold", ["sometimes", -1, math.nan, None, True, [1]])
 def test_a_wrong_hold_is_named(hold: object) -> None:
-    with pytest.raises(ConfigurationError, match="hold: .*balanced") as caught:
+    with pytest.raises(ConfigurationError, match=r"hold: .*balanced") as caught:
         EarliestDelivery(hold)  # type: ignore[arg-type]
     assert caught.value.field == "hold"
