@@ -244,7 +244,9 @@ class Conservation(RuleBasedStateMachine):
         planned = sum(member.planned_payload for member in bundle.members)
         waiting = sum(len(packet.payload) for packet in (*bundle._sender._queue, *bundle._sender._urgent))
         assert bundle.backlog == planned + waiting
-        flows = Counter(packet.flow for packet in (*bundle._sender._queue, *bundle._sender._urgent) if packet.flow is not None)
+        flows = Counter(
+            packet.flow for packet in (*bundle._sender._queue, *bundle._sender._urgent) if packet.flow is not None
+        )
         for member in bundle.members:
             entries = [entry[0] for entry in member._plan] + [entry[0] for entry in member._express]
             flows.update(packet.flow for packet in entries if packet.flow is not None)
