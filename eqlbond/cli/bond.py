@@ -12,11 +12,12 @@ import contextlib
 import logging
 import os
 import signal
+import socket
 import stat
 import struct
 import sys
-from collections.abc import AsyncIterator, Callable
-from typing import Any
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Any, cast
 
 from eqlbond.aio.master import Master
 from eqlbond.cli import options
@@ -65,25 +66,34 @@ def add_parser(subparsers: Any) -> None:
     parser.set_defaults(run=run)
 
 
-def _address(text: str) -> tuple[str, int]:
+def _address(option: str, text: str) -> tuple[str, int]:
     host, _, port = text.rpartition(":")
-    if not host or not port.isdigit() or not 0 <= int(port) <= 65535:
-        raise ConfigurationError("udp", f"HOST:PORT such as 127.0.0.1:5000, not {text!r}")
+    if not host or not port.isascii() or not port.isdigit() or not 0 <= int(port) <= 65535:
+        raise ConfigurationError(option, f"HOST:PORT such as 127.0.0.1:5000, not {text!r}")
     return host.strip("[]"), int(port)
+
+
+async def _resolve(option: str, text: str) -> Any:
+    host, port = _address(option, text)
+    loop = asyncio.get_running_loop()
+    try:
+        found = await loop.getaddrinfo(host, port, type=socket.SOCK_DGRAM)
+    except OSError as error:
+        raise ConfigurationError(option, f"no address for {host!r}: {error.strerror}") from None
+    return found[0][4]
 
 
 class _UdpPipe(asyncio.DatagramProtocol):
     """UDP on the one side, the bond on the other."""
 
-    def __init__(self, master: Master, to: tuple[str, int] | None) -> None:
+    def __init__(self, master: Master, to: Any) -> None:
         self._master = master
         self._fixed = to
         self._last: Any = to
         self._transport: asyncio.DatagramTransport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.DatagramTransport)
-        self._transport = transport
+        self._transport = cast(asyncio.DatagramTransport, transport)  # by its methods; asyncio's own is no subclass
 
     def datagram_received(self, data: bytes, addr: tuple[str | Any, int]) -> None:
         if self._fixed is None:
@@ -120,7 +130,14 @@ async def _chunks_of_stdin() -> AsyncIterator[bytes]:
 
 
 class Datagrams:
-    """Cuts standard input into datagrams; an over-long one is skipped and counted, whatever its length."""
+    """Cuts standard input into datagrams.
+
+    An over-long one is skipped and counted, whatever its length; so is an empty one, which SLIP cannot carry.
+
+    Args:
+        how: ``"lines"``, or ``"length"`` for two bytes of length before each, big-endian.
+        mtu: the largest datagram, bytes.
+    """
 
     def __init__(self, how: str, mtu: int) -> None:
         self._by_length = how == "length"
@@ -129,6 +146,7 @@ class Datagrams:
         self._skip = 0
         self._skipping = False
         self.too_long = 0
+        self.empty = 0
 
     @property
     def incomplete(self) -> bool:
@@ -144,19 +162,31 @@ class Datagrams:
         if self._by_length or not self._rest or self._skipping:
             return []
         last, self._rest = self._rest, b""
-        return [last]
+        return self._good_lines([last])
+
+    def _good_lines(self, lines: list[bytes]) -> list[bytes]:
+        good = []
+        for line in lines:
+            line = line.removesuffix(b"\r")
+            if not line:
+                self.empty += 1
+            elif len(line) > self._mtu:
+                self.too_long += 1
+            else:
+                good.append(line)
+        return good
 
     def _feed_lines(self, data: bytes) -> list[bytes]:
         *lines, self._rest = (self._rest + data).split(b"\n")
         if self._skipping and lines:
             del lines[0]
             self._skipping = False
-        good = [line.rstrip(b"\r") for line in lines if len(line) <= self._mtu + 1]
-        self.too_long += len(lines) - len(good)
-        if len(self._rest) > self._mtu + 1:
+        good = self._good_lines(lines)
+        if len(self._rest) > self._mtu + 1:  # one more for the CR of a CR LF
             if not self._skipping:
                 self.too_long += 1
             self._skipping = True
+        if self._skipping:
             self._rest = b""
         return good
 
@@ -181,10 +211,18 @@ class Datagrams:
                 continue
             if len(data) - at - 2 < size:
                 break
-            good.append(data[at + 2 : at + 2 + size])
+            if size:
+                good.append(data[at + 2 : at + 2 + size])
+            else:
+                self.empty += 1
             at += 2 + size
         self._rest = data[at:]
         return good
+
+
+def _say(text: str) -> None:
+    with contextlib.suppress(BlockingIOError):  # standard error may be the terminal that standard output is
+        print(f"eqlbond: {text}", file=sys.stderr, flush=True)
 
 
 async def _read_stdin(master: Master, how: str) -> None:
@@ -195,31 +233,59 @@ async def _read_stdin(master: Master, how: str) -> None:
     for datagram in datagrams.end():
         await master.send(datagram)
     if datagrams.incomplete:
-        print("eqlbond: standard input ended within a datagram", file=sys.stderr)
+        _say("standard input ended within a datagram")
+    if datagrams.empty:
+        _say(f"skipped {datagrams.empty} empty datagrams")
     if datagrams.too_long:
-        print(f"eqlbond: skipped {datagrams.too_long} datagrams over the MTU of {master.mtu} bytes", file=sys.stderr)
+        _say(f"skipped {datagrams.too_long} datagrams over the MTU of {master.mtu} bytes")
     await master.drain()
 
 
-def _write_stdout(how: str) -> Callable[[list[Packet]], None]:
-    def deliver(packets: list[Packet]) -> None:
-        for packet in packets:
-            if how == "length":
-                sys.stdout.buffer.write(_LENGTH.pack(len(packet.payload)) + packet.payload)
-            else:
-                sys.stdout.buffer.write(packet.payload + b"\n")
-        sys.stdout.buffer.flush()
+async def _write_stdout(master: Master, how: str) -> None:
+    """Write what arrives. Where nobody takes it the bond's own limit holds; beyond it packets are counted as lost."""
+    async for packet in master:
+        data = _LENGTH.pack(len(packet.payload)) + packet.payload if how == "length" else packet.payload + b"\n"
+        while data:
+            try:
+                data = data[os.write(1, data) :]
+            except BlockingIOError:
+                await _writable(1)
 
-    return deliver
+
+async def _writable(descriptor: int) -> None:
+    loop = asyncio.get_running_loop()
+    ready: asyncio.Future[None] = loop.create_future()
+    loop.add_writer(descriptor, ready.set_result, None)
+    try:
+        await ready
+    finally:
+        loop.remove_writer(descriptor)
+
+
+@contextlib.contextmanager
+def _stdout_not_blocking() -> Iterator[None]:
+    """Inside, writing does not block; afterwards all is as before: a terminal's setting is the shell's, too."""
+    before = []
+    for descriptor in (0, 1):
+        with contextlib.suppress(OSError):
+            before.append((descriptor, os.get_blocking(descriptor)))
+    with contextlib.suppress(OSError):
+        os.set_blocking(1, False)
+    try:
+        yield
+    finally:
+        for descriptor, blocking in before:
+            with contextlib.suppress(OSError):
+                os.set_blocking(descriptor, blocking)
 
 
 async def _tell(master: Master) -> None:
     async for event in master.events():
         match event:
             case SlaveUp(slave=slave):
-                print(f"eqlbond: {slave.name} is up", file=sys.stderr)
+                _say(f"{slave.name} is up")
             case SlaveDown(slave=slave, reason=reason):
-                print(f"eqlbond: {slave.name} is down: {reason}", file=sys.stderr)
+                _say(f"{slave.name} is down: {reason}")
 
 
 async def _reopen(master: Master, seconds: float) -> None:
@@ -237,53 +303,59 @@ def _went_wrong(task: asyncio.Future[Any]) -> bool:
 
 async def _run(args: argparse.Namespace) -> int:
     loop = asyncio.get_running_loop()
+    local = None if args.udp is None else _address("udp", args.udp)
+    to = None if args.udp_to is None else await _resolve("udp-to", args.udp_to)
     deliver: list[Callable[[list[Packet]], None]] = []
     master = Master(
         [options.serial_slave(text) for text in args.line],
         scheduler=options.SCHEDULERS[args.scheduler](),
         mtu=args.mtu,
-        on_packets=lambda packets: deliver[0](packets) if deliver else None,
+        on_packets=None if local is None else lambda packets: deliver[0](packets) if deliver else None,
     )
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
     telling = asyncio.ensure_future(_tell(master))
     await asyncio.sleep(0)
+    tasks: list[asyncio.Future[Any]] = []
+    pipes: list[asyncio.Future[None]] = []
     try:
         async with master:
-            tasks: list[asyncio.Future[Any]] = []
-            reading: asyncio.Future[None] | None = None
             udp: asyncio.DatagramTransport | None = None
-            if args.udp is not None:
-                to = None if args.udp_to is None else _address(args.udp_to)
-                udp, pipe = await loop.create_datagram_endpoint(
-                    lambda: _UdpPipe(master, to), local_addr=_address(args.udp)
-                )
+            if local is not None:
+                udp, pipe = await loop.create_datagram_endpoint(lambda: _UdpPipe(master, to), local_addr=local)
                 deliver.append(pipe.deliver)
+                host, port = udp.get_extra_info("sockname")[:2]
+                _say(f"datagrams at {host} port {port}")
             else:
-                deliver.append(_write_stdout(args.stdio))
                 reading = asyncio.ensure_future(_read_stdin(master, args.stdio))
                 reading.add_done_callback(lambda task: stop.set() if args.quit or _went_wrong(task) else None)
+                writing = asyncio.ensure_future(_write_stdout(master, args.stdio))
+                writing.add_done_callback(lambda task: stop.set() if _went_wrong(task) else None)
+                pipes = [reading, writing]
             if args.retry > 0:
                 tasks.append(asyncio.ensure_future(_reopen(master, args.retry)))
-            await stop.wait()
-            if udp is not None:
-                udp.close()
-            if reading is not None:
-                tasks.append(reading)
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-            stats = master.stats()
-            if reading is not None and not reading.cancelled():
-                reading.result()
+            try:
+                await stop.wait()
+            finally:
+                if udp is not None:
+                    udp.close()
+                tasks += pipes[:1]
+                for task in tasks:
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
+                stats = master.stats()
+        await asyncio.wait(pipes, timeout=1.0) if pipes else None  # what has arrived is written, if somebody takes it
+        for task in pipes:
+            if task.done() and not task.cancelled():
+                task.result()
     finally:
-        telling.cancel()
-        await asyncio.gather(telling, return_exceptions=True)
-    print(
-        f"eqlbond: sent {stats.packets_accepted} datagrams, {stats.payload_accepted} bytes; "
-        f"received {stats.packets_delivered}, {stats.payload_delivered} bytes",
-        file=sys.stderr,
+        for task in (telling, *pipes):
+            task.cancel()
+        await asyncio.gather(telling, *pipes, return_exceptions=True)
+    _say(
+        f"sent {stats.packets_accepted} datagrams, {stats.payload_accepted} bytes; "
+        f"received {stats.packets_delivered}, {stats.payload_delivered} bytes"
     )
     return 0
 
@@ -291,10 +363,15 @@ async def _run(args: argparse.Namespace) -> int:
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
     logging.basicConfig(level=logging.DEBUG if args.verbose else logging.ERROR, format="eqlbond: %(message)s")
+    if args.stdio is not None and args.udp_to is not None:
+        raise ConfigurationError("udp-to", "only with --udp")
+    if args.udp is not None and args.quit:
+        raise ConfigurationError("quit", "only with --stdio")
     try:
-        return asyncio.run(_run(args))
+        with contextlib.nullcontext() if args.stdio is None else _stdout_not_blocking():
+            return asyncio.run(_run(args))
     except OSError as error:
-        if isinstance(error, LineError):
+        if isinstance(error, LineError | BrokenPipeError):
             raise
-        print(f"eqlbond: {error}", file=sys.stderr)
+        _say(f"{error}")
         return 1

@@ -11,6 +11,7 @@ import asyncio
 import json
 import logging
 import random
+import signal
 import sys
 import time
 from pathlib import Path
@@ -22,7 +23,7 @@ from eqlbond.aio.master import Master
 from eqlbond.aio.ptywire import PtyWire
 from eqlbond.aio.slave import SerialSlave
 from eqlbond.cli import options
-from eqlbond.cli.transfer import OVERHEAD, FileReceiver, FileSender
+from eqlbond.cli.transfer import LEAST_MTU, FileReceiver, FileSender
 from eqlbond.codec.slip import Slip
 from eqlbond.core.line_model import LineSpec
 from eqlbond.exceptions import ConfigurationError
@@ -134,6 +135,9 @@ async def _cut_and_revive(
 
 async def _demo(args: argparse.Namespace, data: bytes) -> dict[str, Any]:
     loop = asyncio.get_running_loop()
+    me = asyncio.current_task()
+    if me is not None:
+        loop.add_signal_handler(signal.SIGTERM, me.cancel)  # so that the ptys' directory goes, as with Ctrl-C
     screen = _Screen(args.quiet)
     rates: list[float] = args.rates
     async with PtyWire([LineSpec(rate) for rate in rates]) as wire:
@@ -170,22 +174,27 @@ async def _demo(args: argparse.Namespace, data: bytes) -> dict[str, Any]:
             lines = [_Line(rate, start) for rate in rates]
             transfer = asyncio.ensure_future(sender[0].run())
             cutting: asyncio.Future[None] | None = None
-            while not transfer.done():
-                await asyncio.wait([transfer], timeout=0.25)
-                now = loop.time()
-                for line, slave in zip(lines, near, strict=True):
-                    line.mark(slave.up, now)
-                done = receiver[0].received / total
-                states = ["up" if slave.up else "DOWN" for slave in near]
-                screen.draw(lines, states, done, now - start, [slave.member.bytes_sent for slave in near])
-                if cutting is None and done >= 0.45 and len(rates) > 1 and not args.no_cut:
-                    ends = [(a, near[1]), (b, far[1])]
-                    cutting = asyncio.ensure_future(_cut_and_revive(wire, 1, ends, screen, rates[1]))
-            seconds = loop.time() - start
-            if cutting is not None:
-                cutting.cancel()
-                await asyncio.gather(cutting, return_exceptions=True)
+            try:
+                while not transfer.done():
+                    await asyncio.wait([transfer], timeout=0.25)
+                    now = loop.time()
+                    for line, slave in zip(lines, near, strict=True):
+                        line.mark(slave.up, now)
+                    done = receiver[0].received / total
+                    states = ["up" if slave.up else "DOWN" for slave in near]
+                    screen.draw(lines, states, done, now - start, [slave.member.bytes_sent for slave in near])
+                    if cutting is None and done >= 0.45 and len(rates) > 1 and not args.no_cut:
+                        ends = [(a, near[1]), (b, far[1])]
+                        cutting = asyncio.ensure_future(_cut_and_revive(wire, 1, ends, screen, rates[1]))
+            finally:  # also when Ctrl-C ends it
+                seconds = loop.time() - start
+                tasks = [transfer] if cutting is None else [transfer, cutting]
+                for task in tasks:
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
             transfer.result()
+            if cutting is not None and not cutting.cancelled():
+                cutting.result()
             for line in lines:
                 line.mark(False, start + seconds)
             reclaimed = sum(line.reclaimed for line in a.stats().lines)
@@ -235,8 +244,8 @@ def _print_table(figures: dict[str, Any]) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
     logging.getLogger("eqlbond").setLevel(logging.ERROR)
-    if args.mtu <= max(OVERHEAD, 49) or args.mtu > 9000:
-        raise ConfigurationError("mtu", f"from 50 to 9000 bytes, not {args.mtu}")
+    if not LEAST_MTU <= args.mtu <= 9000:
+        raise ConfigurationError("mtu", f"from {LEAST_MTU} to 9000 bytes, not {args.mtu}")
     if args.file is None:
         data = random.Random(1995).randbytes(_FILE_OF_1995)
     else:
@@ -249,8 +258,17 @@ def run(args: argparse.Namespace) -> int:
         text = " + ".join(f"{rate:.0f}" for rate in args.rates)
         about = len(data) * 10 / sum(args.rates)
         print(f"  {len(data)} bytes over {text} bit/s: at least {about:.0f} s. Two bonds, {len(args.rates)} pty lines.")
+    if args.json is not None:
+        try:
+            args.json.write_text("")  # now, and not after the whole transfer
+        except OSError as error:
+            print(f"eqlbond: {args.json}: {error.strerror}", file=sys.stderr)
+            return 1
     started = time.monotonic()
-    figures = asyncio.run(_demo(args, data))
+    try:
+        figures = asyncio.run(_demo(args, data))
+    except asyncio.CancelledError:
+        return 128 + signal.SIGTERM
     figures["wall_seconds"] = time.monotonic() - started
     _print_table(figures)
     if args.json is not None:

@@ -37,16 +37,27 @@ def rates(text: str) -> list[float]:
     return values
 
 
+def _switch(text: str) -> bool:
+    if text not in ("0", "no", "off", "1", "yes", "on"):
+        raise ValueError
+    return text in ("1", "yes", "on")
+
+
+def _rate(text: str) -> float | None:
+    return None if text == "none" else float(text)
+
+
+_WANTED: dict[Callable[[str], Any], str] = {_switch: "1 or 0", _rate: "bit/s or none"}
 _LINE_OPTIONS: dict[str, Callable[[str], Any]] = {
-    "rate": float,
+    "rate": _rate,
     "latency": float,
     "priority": float,
     "bits_per_byte": float,
-    "rtscts": lambda text: text in ("1", "yes", "on"),
+    "rtscts": _switch,
     "parity": str,
     "stopbits": float,
     "name": str,
-    "low_latency": lambda text: text in ("1", "yes", "on"),
+    "low_latency": _switch,
 }
 
 
@@ -76,5 +87,5 @@ def serial_slave(text: str, framing: Slip | None = None) -> SerialSlave:
         try:
             options[key] = _LINE_OPTIONS[key](value)
         except ValueError:
-            raise ConfigurationError(key, f"a number, not {value!r}") from None
+            raise ConfigurationError(key, f"{_WANTED.get(_LINE_OPTIONS[key], 'a number')}, not {value!r}") from None
     return SerialSlave(device, baudrate, framing=framing, **options)

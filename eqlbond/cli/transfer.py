@@ -1,40 +1,56 @@
 """A file over a bond of datagrams: pieces with numbers, and missing ones asked for again.
 
-The bond may reorder and lose; SLIP may also damage. So each piece has a number and a CRC, and the receiver asks for
-what it lacks once the sender says that all has left. Messages, with integers in network order:
+The bond may reorder and lose; SLIP may also damage. So each piece has a number, each message a CRC, and the receiver
+asks for what it lacks once the sender says that all has left. Messages, with integers in network order; behind each of
+them stands the CRC-32 of all of it (4):
 
-=====  ==========================================================================  ==========
-type   fields                                                                      direction
-=====  ==========================================================================  ==========
-``D``  serial of this sending (4), number of the piece (4), CRC-32 (4), the piece  to receiver
-``E``  round (4), pieces in all (4), size (8), SHA-256 of the file (32)            to receiver
-``A``  round (4), numbers of missing pieces (4 each)                               to sender
-``F``  round (4), 1 if the checksum is right                                       to sender
-=====  ==========================================================================  ==========
+=====  ==============================================================  ===========
+type   fields                                                          direction
+=====  ==============================================================  ===========
+``D``  serial of this sending (4), number of the piece (4), the piece  to receiver
+``E``  round (4), pieces in all (4), size (8), SHA-256 of the file     to receiver
+``A``  round (4), numbers of missing pieces (4 each)                   to sender
+``F``  round (4), 1 if the checksum is right                           to sender
+=====  ==============================================================  ===========
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import struct
 import zlib
 from collections.abc import Callable
 
 from eqlbond.aio.master import Master
-from eqlbond.exceptions import EqlbondError
+from eqlbond.exceptions import EqlbondError, SendError
 from eqlbond.packet import Packet
 
-_DATA = struct.Struct("!cIII")
+_CRC = struct.Struct("!I")
+_DATA = struct.Struct("!cII")
 _END = struct.Struct("!cIIQ32s")
 _ASK = struct.Struct("!cI")
 _FINISH = struct.Struct("!cI?")
-OVERHEAD = _DATA.size
+OVERHEAD = _DATA.size + _CRC.size
 """Bytes of a piece's packet that are not the piece."""
+LEAST_MTU = _END.size + _CRC.size
+"""Bytes of the largest message that is not a piece."""
 
 
 class TransferFailed(EqlbondError):
     """The other end did not answer, or the file arrived wrong."""
+
+
+def seal(message: bytes) -> bytes:
+    """The message with its CRC behind it."""
+    return message + _CRC.pack(zlib.crc32(message))
+
+
+def unseal(packet: bytes) -> bytes | None:
+    """The message in a packet; None where the CRC is wrong."""
+    message = packet[: -_CRC.size]
+    return message if packet[-_CRC.size :] == _CRC.pack(zlib.crc32(message)) else None
 
 
 class FileReceiver:
@@ -42,7 +58,7 @@ class FileReceiver:
 
     def __init__(self, answer: Callable[[bytes], object], mtu: int) -> None:
         self._answer = answer
-        self._most = (mtu - _ASK.size) // 4
+        self._most = (mtu - _ASK.size - _CRC.size) // 4
         self._pieces: dict[int, bytes] = {}
         self._highest = -1
         self.received = 0
@@ -57,21 +73,17 @@ class FileReceiver:
     def take(self, packets: list[Packet]) -> None:
         """Packets have arrived."""
         for packet in packets:
-            payload = packet.payload
-            kind = payload[:1]
-            if kind == b"D" and len(payload) >= _DATA.size:
-                self._take_piece(payload)
-            elif kind == b"E" and len(payload) == _END.size:
-                self._take_end(payload)
+            message = unseal(packet.payload) or b""
+            if message[:1] == b"D" and len(message) >= _DATA.size:
+                self._take_piece(message)
+            elif message[:1] == b"E" and len(message) == _END.size:
+                self._take_end(message)
             else:
                 self.damaged += 1
 
-    def _take_piece(self, payload: bytes) -> None:
-        _, serial, number, crc = _DATA.unpack_from(payload)
-        piece = payload[_DATA.size :]
-        if zlib.crc32(piece, number) != crc:
-            self.damaged += 1
-            return
+    def _take_piece(self, message: bytes) -> None:
+        _, serial, number = _DATA.unpack_from(message)
+        piece = message[_DATA.size :]
         if serial < self._highest:
             self.reordered += 1
         else:
@@ -82,18 +94,22 @@ class FileReceiver:
             self._pieces[number] = piece
             self.received += 1
 
-    def _take_end(self, payload: bytes) -> None:
-        _, turn, total, size, digest = _END.unpack(payload)
+    def _say(self, message: bytes) -> None:
+        with contextlib.suppress(SendError):  # a lost answer is asked for again
+            self._answer(seal(message))
+
+    def _take_end(self, message: bytes) -> None:
+        _, turn, total, size, digest = _END.unpack(message)
         if self.data is None and total <= 1 << 24:
             missing = [n for n in range(total) if n not in self._pieces]
             if missing:
                 some = missing[: self._most]
-                self._answer(_ASK.pack(b"A", turn) + struct.pack(f"!{len(some)}I", *some))
+                self._say(_ASK.pack(b"A", turn) + struct.pack(f"!{len(some)}I", *some))
                 return
             data = b"".join(self._pieces[n] for n in range(total))
             self.checksum_right = len(data) == size and hashlib.sha256(data).digest() == digest
             self.data = data
-        self._answer(_FINISH.pack(b"F", turn, self.checksum_right))
+        self._say(_FINISH.pack(b"F", turn, self.checksum_right))
 
 
 class FileSender:
@@ -107,9 +123,10 @@ class FileSender:
 
     def __init__(self, master: Master, data: bytes, mtu: int | None = None) -> None:
         self._master = master
-        piece = (master.mtu if mtu is None else mtu) - OVERHEAD
-        if piece < 1:
-            raise TransferFailed(f"an MTU of {piece + OVERHEAD} bytes leaves no room for a piece")
+        mtu = master.mtu if mtu is None else mtu
+        if mtu < LEAST_MTU:
+            raise TransferFailed(f"an MTU of {mtu} bytes: the transfer needs {LEAST_MTU}")
+        piece = mtu - OVERHEAD
         self._data = data
         self.pieces = [data[n : n + piece] for n in range(0, len(data), piece)] or [b""]
         self.sent = 0
@@ -120,7 +137,9 @@ class FileSender:
     def take(self, packets: list[Packet]) -> None:
         """Answers have arrived."""
         for packet in packets:
-            self._answers.put_nowait(packet.payload)
+            message = unseal(packet.payload)
+            if message:
+                self._answers.put_nowait(message)
 
     async def run(self, patience: float = 30.0) -> None:
         """Send the file until the other end has it.
@@ -134,9 +153,9 @@ class FileSender:
         while wanted:
             for number in wanted:
                 piece = self.pieces[number]
-                header = _DATA.pack(b"D", self.sent, number, zlib.crc32(piece, number))
+                message = _DATA.pack(b"D", self.sent, number) + piece
                 self.sent += 1
-                await self._master.send(header + piece)
+                await self._master.send(seal(message))
             await self._master.drain()
             turn += 1
             wanted = await self._ask(turn, _END.pack(b"E", turn, len(self.pieces), len(self._data), digest), patience)
@@ -147,7 +166,7 @@ class FileSender:
         deadline = loop.time() + patience
         wait = 0.5
         while loop.time() < deadline:
-            await self._master.send(end, priority=1)
+            await self._master.send(seal(end), priority=1)
             try:
                 async with asyncio.timeout(wait):
                     while True:

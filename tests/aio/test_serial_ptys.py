@@ -590,7 +590,7 @@ def test_a_hundred_comings_and_goings_under_traffic(real: Real) -> None:
                 assert set(range(sent)) - got == set()
                 assert sent > 100
                 assert sum(isinstance(event, SlaveDown) for event in seen) == 100
-                assert {e.reason for e in seen if isinstance(e, SlaveDown)} == {"closed"}
+                assert {e.reason for e in seen if isinstance(e, SlaveDown)} == {"emancipated"}
                 assert a.stats().dropped == {}
 
     real(test)
