@@ -501,6 +501,11 @@ class Bundle:
         return self._count_delivered(self._take_freed()) if self._freed else []
 
     @property
+    def reassembling(self) -> bool:
+        """Whether received fragments wait for others, or for the time after which those count as lost."""
+        return self._mux is not None and self._mux.reassembler.next_deadline() is not None
+
+    @property
     def has_news(self) -> bool:
         """Whether there are events to take or ports to serve."""
         return self._sender.busy or bool(self._events) or self._rearm
