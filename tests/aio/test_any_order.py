@@ -21,7 +21,9 @@ class Story:
         self.stuck = stuck
         self.lines = cables(5, delay=self.rng.choice([0.0, 0.003]))
         rates = [self.rng.choice([9600.0, 28800.0, 57600.0, 115200.0]) for _ in self.lines]
-        self.near = [cable.a.slave(rate, name=f"a{n}") for n, (cable, rate) in enumerate(zip(self.lines, rates, strict=True))]
+        self.near = [
+            cable.a.slave(rate, name=f"a{n}") for n, (cable, rate) in enumerate(zip(self.lines, rates, strict=True))
+        ]
         far = [cable.b.slave(115200) for cable in self.lines]
         self.got: set[int] = set()
         self.sent = 0
@@ -50,7 +52,9 @@ class Story:
 
     async def act(self) -> None:
         cable, slave = self.pick()
-        match self.rng.choice(["enslave", "emancipate", "reopen", "fail", "cancel", "rate", "slow", "hold", "priority"]):
+        match self.rng.choice(
+            ["enslave", "emancipate", "reopen", "fail", "cancel", "rate", "slow", "hold", "priority"]
+        ):
             case "enslave":
                 self.later(self.master.enslave(slave))
             case "emancipate":
@@ -66,7 +70,9 @@ class Story:
                     self.rng.choice(self.pending).cancel()
             case "rate":
                 with contextlib.suppress(NotEnslaved):
-                    self.master.set_rate(slave, self.rng.choice([9600, 57600, 230400, None] if self.stuck else [9600, 57600]))
+                    self.master.set_rate(
+                        slave, self.rng.choice([9600, 57600, 230400, None] if self.stuck else [9600, 57600])
+                    )
             case "slow":
                 cable.a.open_time = self.rng.choice([0, 0, 0.2])
             case "hold":
