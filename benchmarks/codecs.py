@@ -2,7 +2,7 @@
 
 Every contender works on the same payloads, at least 64 different ones: a single one, repeated, flatters the processor's
 branch prediction. Decoders get the same stream in reads of 4096 bytes, as a serial port delivers it. Before anything
-is timed, all must agree on the bytes. Rounds of all contenders alternate; the CPU time of the best round of each counts.
+is timed, all must agree on the bytes. Rounds of all contenders alternate; the CPU time of each one's best round counts.
 
 `ns_per_byte` is by bytes of payload; `ratio_to` says how many times faster eqlbond is, null where there is nothing to
 compare with. The C loop is compiled here, where there is a compiler, and works on all payloads in one call.
@@ -456,7 +456,7 @@ def result_of(codec: str, direction: str, size: int, content: str, contenders: d
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the benchmark."""
     options = parse_options(__doc__, argv)
-    rounds = 10 if options.quick else 40
+    rounds = 6 if options.quick else 40
     compiler = find_compiler()
     results = []
     table = Table(

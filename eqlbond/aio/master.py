@@ -395,6 +395,7 @@ class Master:
         """Change what the line carries, bit/s. Raises `ConfigurationError`, `NotEnslaved`."""
         self._check_slave(slave)
         self._bundle.set_rate(slave.member, rate, self._now())
+        slave.rate_learnt = False
         self._wake()
 
     def set_priority(self, slave: Slave, priority: float | None) -> None:
@@ -456,6 +457,10 @@ class Master:
     def _line_opened(self, connection: Connection) -> None:
         slave = connection.slave
         if slave.connection is connection and slave.master is self:
+            rate, bits_per_byte = slave.learn(connection.info)
+            line = slave.member.line
+            if rate != slave.member.configured_rate or bits_per_byte != line.bits_per_byte:
+                self._bundle.set_rate(slave.member, rate, self._now(), bits_per_byte=bits_per_byte)
             self._bundle.connected(slave.member, self._now())
             self._wake()
 

@@ -44,6 +44,9 @@ class Port(serial.Serial):
     failure: BaseException | None = None
     """The first error that reading or writing met; pyserial-asyncio does not always pass it on."""
 
+    on_closed: Callable[[], object] | None = None
+    """Called when the port has been closed."""
+
     fd: int
 
     def read(self, size: int = 1) -> bytes:
@@ -95,6 +98,8 @@ class Port(serial.Serial):
                 if self.out_waiting:
                     termios.tcflush(self.fd, termios.TCOFLUSH)
         super().close()
+        if self.on_closed is not None:
+            self.on_closed()
 
 
 def open_port(device: str, baudrate: int, **settings: Any) -> Port:
@@ -197,10 +202,19 @@ def _custom_rate(port: Port) -> int | None:
 
 
 async def connect(
-    protocol_factory: Callable[[], asyncio.Protocol], device: str, baudrate: int, **settings: Any
+    protocol_factory: Callable[[], asyncio.Protocol],
+    device: str,
+    baudrate: int,
+    on_closed: Callable[[], object] | None = None,
+    **settings: Any,
 ) -> tuple[asyncio.Transport, asyncio.Protocol]:
-    """Open a serial port as an asyncio transport. See `open_port` for arguments and errors."""
+    """Open a serial port as an asyncio transport. See `open_port` for arguments and errors.
+
+    Args:
+        on_closed: called when the port, once open, has been closed.
+    """
     port = open_port(device, baudrate, **settings)
+    port.on_closed = on_closed
     loop = asyncio.get_running_loop()
     try:
         transport, protocol = await serial_asyncio.connection_for_serial(loop, protocol_factory, port)

@@ -4,20 +4,64 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import os
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol, runtime_checkable
+
+import attrs
 
 from eqlbond.aio import serial as port
 from eqlbond.codec.base import Framing
 from eqlbond.codec.slip import Slip
 from eqlbond.core.member import Member
 from eqlbond.exceptions import ConfigurationError, LineError
+from eqlbond.lock import LOCK_DIRECTORY, UucpLock
 
 if TYPE_CHECKING:
     from eqlbond.aio.master import Master
 
 Connect = Callable[[Callable[[], asyncio.Protocol]], Awaitable[tuple[asyncio.BaseTransport, asyncio.BaseProtocol]]]
 """Takes a protocol factory, opens the line, returns ``(transport, protocol)``, as asyncio's ``create_connection``."""
+
+LINE_INFO: Final = "eqlbond.line"
+"""The name under which a transport's `get_extra_info` gives a `LineInfo`, where it has one."""
+
+
+@attrs.frozen
+class LineInfo:
+    """What a connection that has just been made tells about its line.
+
+    A slave asks its transport for it by ``get_extra_info(LINE_INFO)`` each time that its line is opened. It holds
+    until the line is opened again, and gives way to what the slave was told by its user.
+    """
+
+    rate: float | None = None
+    """What the line carries from here to there, bit/s; None: not told."""
+    bits_per_byte: float | None = None
+    """Bits on the line for each byte; None: not told."""
+    receive_rate: float | None = None
+    """What the line carries from there to here, bit/s, where it differs; None: the same, or not told."""
+    description: str = ""
+    """For people, such as a modem's ``CONNECT 33600/ARQ``."""
+    closing_time: float = 0.0
+    """Seconds that closing the line may take, such as a modem's hang-up."""
+
+
+_NOTHING_TOLD: Final = LineInfo()
+
+
+@runtime_checkable
+class Dialler(Protocol):
+    """What has a dialogue on a port before packets flow, such as `eqlbond.modem.Modem`."""
+
+    def connect(self, base: Connect, name: str) -> Connect:
+        """A function that opens the line by `base`, has the dialogue, and hands the line over to the slave.
+
+        Args:
+            base: opens the port.
+            name: the port, for errors and logs.
+        """
+        ...
 
 
 class _BaudRate:
@@ -31,6 +75,8 @@ BAUDRATE: Final = _BaudRate()
 # A paced line is given bytes by its byte clock, so its transport's buffer is empty but for a port that stalls.
 _ROOM = 65536
 _HIGH_WATER = 32768
+_GIVING_UP = 5.0
+"""Seconds that an opening may take to end once it is cancelled; a modem hangs up meanwhile."""
 
 
 class Slave:
@@ -39,9 +85,10 @@ class Slave:
     Args:
         connect: opens the line; called with a protocol factory, returns ``(transport, protocol)``, as asyncio's
             ``loop.create_connection`` does. Called again when the slave is reopened.
-        rate: what the line carries, bit/s; None: not known, the transport's own flow control paces it.
+        rate: what the line carries, bit/s; None: what the line tells itself (`LineInfo`), and otherwise not known:
+            the transport's own flow control paces it.
         framing: how packets are framed, by default `Slip`.
-        bits_per_byte: bits on the wire for each byte.
+        bits_per_byte: bits on the wire for each byte; None: what the line tells, otherwise 10.
         latency: seconds from here to the far end, beyond the sending time.
         priority: weight for schedulers that use weights; None: the rate.
         mtu: the largest packet that this line may carry; None: whatever the bond's is.
@@ -59,7 +106,7 @@ class Slave:
         *,
         rate: float | None = None,
         framing: Framing | None = None,
-        bits_per_byte: float = 10,
+        bits_per_byte: float | None = None,
         latency: float = 0.0,
         priority: float | None = None,
         mtu: int | None = None,
@@ -72,11 +119,14 @@ class Slave:
         self._options: dict[str, Any] = {
             "framing": Slip() if framing is None else framing,
             "rate": rate,
-            "bits_per_byte": bits_per_byte,
+            "bits_per_byte": 10 if bits_per_byte is None else bits_per_byte,
             "latency": latency,
             "priority": priority,
             "mtu": mtu,
         }
+        self.rate_learnt = rate is None
+        """Whether the rate that a line tells (`LineInfo`) is used; no longer, once `Master.set_rate` has set one."""
+        self.bits_learnt = bits_per_byte is None
         self.member = self._make_member()
         self.connection: Connection | None = None
         self.last_connection: Connection | None = None
@@ -104,6 +154,16 @@ class Slave:
         """The weight. Change it by `Master.set_priority`."""
         return self.member.line.priority
 
+    def learn(self, info: LineInfo) -> tuple[float | None, float]:
+        """Rate, bit/s, and bits of a byte for a connection that tells this about itself. Called by the master."""
+        rate = self.member.configured_rate
+        if self.rate_learnt:
+            rate = self._options["rate"] if info.rate is None else info.rate
+        bits_per_byte: float = self._options["bits_per_byte"]
+        if self.bits_learnt and info.bits_per_byte is not None:
+            bits_per_byte = info.bits_per_byte
+        return rate, bits_per_byte
+
     async def open(self, protocol_factory: Callable[[], asyncio.Protocol]) -> None:
         """Open the line. Called by the master.
 
@@ -127,15 +187,19 @@ class SerialSlave(Slave):
     Args:
         device: path of the port, such as ``/dev/ttyUSB0`` or, better, a name under ``/dev/serial/by-id``.
         baudrate: speed of the port, bit/s; default 57600.
-        rate: what the line carries, bit/s; default: the baud rate; None: not paced.
+        rate: what the line carries, bit/s; default: what the modem tells, and otherwise the baud rate; None: not
+            paced.
         framing: how packets are framed, by default `Slip`.
-        bits_per_byte: bits on the wire for each byte; None: start, data, parity and stop bits of the port; behind
-            a modem with error correction (V.42), 8.
+        bits_per_byte: bits on the wire for each byte; None: what the modem tells, and otherwise start, data, parity
+            and stop bits of the port; behind a modem with error correction (V.42), 8.
         bytesize, parity, stopbits: character format, default 8N1.
         rtscts: hardware flow control.
         xonxoff: software flow control; only with a framing that escapes XON and XOFF.
         exclusive: refuse to share the port (flock, TIOCEXCL); default True.
         low_latency: ask the driver for low latency (FTDI adapters wait 16 ms otherwise).
+        modem: what has a dialogue on the port before packets flow, such as `eqlbond.modem.Modem`.
+        lock: hold the port's UUCP lock file (`eqlbond.lock`) while it is open; True: in ``/var/lock``, or the
+            directory of the lock files.
         latency, priority, mtu, name: as for `Slave`; the name is by default the device.
 
     Raises:
@@ -161,6 +225,8 @@ class SerialSlave(Slave):
         xonxoff: bool = False,
         exclusive: bool = True,
         low_latency: bool = False,
+        modem: Dialler | None = None,
+        lock: bool | str | os.PathLike[str] = False,
     ) -> None:
         device = str(device)
         if not device:
@@ -177,10 +243,14 @@ class SerialSlave(Slave):
             raise ConfigurationError("stopbits", f"1, 1.5 or 2, not {stopbits!r}")
         if xonxoff and not getattr(framing, "escapes_xonxoff", False):
             raise ConfigurationError("xonxoff", "this framing does not escape XON and XOFF; use rtscts")
-        if bits_per_byte is None:
-            bits_per_byte = 1 + bytesize + (parity != "N") + stopbits
+        if modem is not None and (isinstance(modem, type) or not isinstance(modem, Dialler)):
+            raise ConfigurationError("modem", f"a Modem, or None, not {modem!r}")
+        if not isinstance(lock, bool | str | os.PathLike) or lock == "":
+            raise ConfigurationError("lock", f"True, False, or the directory of the lock files, not {lock!r}")
         self.device = device
         self.baudrate = baudrate
+        self._port_bits = 1 + bytesize + (parity != "N") + stopbits
+        lock_directory = LOCK_DIRECTORY if lock is True else lock
         settings: dict[str, Any] = {
             "bytesize": bytesize,
             "parity": parity,
@@ -191,19 +261,37 @@ class SerialSlave(Slave):
             "low_latency": low_latency,
         }
 
-        async def connect(factory: Callable[[], asyncio.Protocol]) -> tuple[asyncio.Transport, asyncio.Protocol]:
-            return await port.connect(factory, self.device, self.baudrate, **settings)
+        async def connect(
+            factory: Callable[[], asyncio.Protocol],
+        ) -> tuple[asyncio.BaseTransport, asyncio.BaseProtocol]:
+            if not lock_directory:
+                return await port.connect(factory, self.device, self.baudrate, **settings)
+            held = UucpLock(self.device, lock_directory).acquire()
+            try:
+                return await port.connect(factory, self.device, self.baudrate, held.release, **settings)
+            except BaseException:
+                held.release()
+                raise
 
         super().__init__(
-            connect,
+            connect if modem is None else modem.connect(connect, device),
             rate=float(baudrate) if isinstance(rate, _BaudRate) else rate,
             framing=framing,
-            bits_per_byte=bits_per_byte,
+            bits_per_byte=self._port_bits if bits_per_byte is None else bits_per_byte,
             latency=latency,
             priority=priority,
             mtu=mtu,
             name=name if name is not None else device,
         )
+        self.rate_learnt = isinstance(rate, _BaudRate)
+        self.bits_learnt = bits_per_byte is None
+
+    def learn(self, info: LineInfo) -> tuple[float | None, float]:
+        """As `Slave.learn`; a line that is faster than its port carries what the port does."""
+        rate, bits_per_byte = super().learn(info)
+        if rate is not None and self.rate_learnt:
+            rate = min(rate, self.baudrate * bits_per_byte / self._port_bits)
+        return rate, bits_per_byte
 
 
 class Connection(asyncio.Protocol):
@@ -216,6 +304,7 @@ class Connection(asyncio.Protocol):
         self.transport: Any = None
         self.lost = False
         self.abandoned = False
+        self.info = _NOTHING_TOLD
         self._port: Any = None
         loop = asyncio.get_running_loop()
         self.made: asyncio.Future[None] = loop.create_future()
@@ -230,6 +319,9 @@ class Connection(asyncio.Protocol):
         """The line is open."""
         self.transport = transport
         self._port = transport.get_extra_info("serial")
+        info = transport.get_extra_info(LINE_INFO)
+        if isinstance(info, LineInfo):
+            self.info = info
         if self.abandoned:
             self.transport.abort()  # _shut waits for the rest
             return
@@ -352,12 +444,13 @@ class Connection(asyncio.Protocol):
             else:
                 self.transport.close()
         try:
-            await asyncio.wait_for(asyncio.shield(self.gone), max(1.0, self._deadline - loop.time()))
+            patience = max(1.0, self._deadline - loop.time()) + self.info.closing_time
+            await asyncio.wait_for(asyncio.shield(self.gone), patience)
         except TimeoutError:
             self.master._log.warning("%s: the transport did not close in time", self.slave.name)
         # connection_lost comes while the port is still open; it may be opened again only when it is closed.
-        patience = max(loop.time(), self._deadline) + 1.0
-        while self._port is not None and self._port.is_open and loop.time() < patience:
+        until = max(loop.time(), self._deadline) + 1.0
+        while self._port is not None and self._port.is_open and loop.time() < until:
             await asyncio.sleep(0.005)
 
     async def _give_up_opening(self) -> bool:
@@ -366,7 +459,7 @@ class Connection(asyncio.Protocol):
         if opening is None:
             return False
         opening.cancel()
-        await asyncio.wait([opening], timeout=1.0)
+        await asyncio.wait([opening], timeout=_GIVING_UP)
         if self.transport is None and opening.done() and not opening.cancelled() and opening.exception() is None:
             await asyncio.wait([self.made, self.gone], timeout=1.0)  # connection_made comes soon, and aborts
         return self.transport is not None

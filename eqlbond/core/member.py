@@ -94,6 +94,7 @@ class Member:
         "_sent",
         "_shift",
         "_stalls",
+        "_standing",
         "bytes_received",
         "bytes_sent",
         "configured_rate",
@@ -151,7 +152,7 @@ class Member:
         self.line = Line(name, self._wire_size)
         self.configured_rate: float | None = None
         self.priority_set: float | None = None
-        _put(self.line, "bits_per_byte", _number("bits_per_byte", bits_per_byte, 0, above=True))
+        self.set_bits_per_byte(bits_per_byte)
         _put(self.line, "latency", _number("latency", latency, 0))
         self.set_rate(rate)
         self.set_priority(priority)
@@ -171,6 +172,7 @@ class Member:
         self._lag = 0.0
         self._lag_since: float | None = None
         self._stalls = 0
+        self._standing = 0  # what the port held after it was served last, where it tells
         self._poll = 0.0  # a stalled port is not asked before
         self._reasons = 0
         self.planned_payload = 0
@@ -195,6 +197,10 @@ class Member:
         self.configured_rate = check_rate(rate)
         self._plan_with(self.configured_rate)
         self._lag, self._lag_since = 0.0, None
+
+    def set_bits_per_byte(self, bits_per_byte: float) -> None:
+        """Set what a byte costs on the line, bits; `set_rate` goes with it. Raises `ConfigurationError`."""
+        _put(self.line, "bits_per_byte", _number("bits_per_byte", bits_per_byte, 0, above=True))
 
     def set_priority(self, priority: float | None) -> None:
         """Set the weight; None: the rate. Raises `ConfigurationError`."""
@@ -254,7 +260,7 @@ class Member:
         self.retired = self.told_down = False
         self._reasons = 0
         self.wire_free = now
-        self._stalls = 0
+        self._stalls = self._standing = 0
         self._poll = 0.0
         self._lag, self._lag_since = 0.0, None
         self.unsent = 0
@@ -352,7 +358,7 @@ class Member:
     def take_back_unsent(self, now: float) -> list[Packet]:
         """For a line that is cut: the packets whose frames cannot have left whole, by the byte clock."""
         sent = self._sent
-        while sent and sent[0][0] <= now:
+        while sent and sent[0][0] <= now and not self._stalls:  # nothing leaves a port that stands still
             sent.popleft()
         packets = [packet for _, packet in sent]
         sent.clear()
@@ -381,7 +387,7 @@ class Member:
         if self.line.byte_time == 0.0:
             return start
         refill = self.wire_free - self._low
-        if refill < self._poll:
+        if self._poll:
             refill = self._poll
         if start > refill and start > self.wire_free:
             return start
@@ -454,6 +460,7 @@ class Member:
             return b""
         self.bytes_sent += total
         if byte_time:
+            self._standing += total
             self.wire_free += total * byte_time
             if not self._plan and not self._express:
                 _set_free(line, self.wire_free + (len(self._rest) - self._offset) * byte_time)
@@ -564,15 +571,24 @@ class Member:
         late = now + unsent * byte_time - max(self.wire_free, now)
         # A UART's FIFO and a USB adapter's buffer come and go in steps; small differences say nothing.
         if unsent and late > max(0.004, 32 * byte_time):
-            self.wire_free = now + unsent * byte_time
+            behind = now + unsent * byte_time - self.wire_free
+            self._sent = deque((left + behind, packet) for left, packet in self._sent)
+            self.wire_free += behind
             _set_free(line, line.free + late)
             self._shift += late
-            self._sent = deque((left + late, packet) for left, packet in self._sent)
             self._lag += late
-            self._stalled(now)
-        else:
+        elif self.wire_free - now > HIGH + (unsent + 1) * byte_time:
+            # The clock was put far ahead by a port that stood still, and it moves again.
+            early = self.wire_free - now - unsent * byte_time
+            self.wire_free -= early
+            self._shift -= early
+            _set_free(line, line.free - early)
+        if not unsent or unsent < self._standing:
             self._stalls = 0
             self._poll = 0.0
+        elif late > 0.004:
+            self._stalled(now)
+        self._standing = unsent
         if self._lag_since is None:
             self._lag_since = now
 

@@ -14,7 +14,7 @@ import attrs
 from eqlbond.codec.control import ControlPacket, parse_control
 from eqlbond.codec.options import CHAP_PROTOCOL, USE_CHAP_MD5
 from eqlbond.exceptions import ConfigurationError
-from eqlbond.ppp.negotiation import RandomSource, Timing
+from eqlbond.ppp.basics import RandomSource, Timing
 from eqlbond.ppp.secret import Secrets, as_secret, printable, secret_of
 
 CHALLENGE = 1

@@ -10,8 +10,8 @@ import attrs
 from eqlbond.codec.hdlc import HdlcFramer
 from eqlbond.codec.options import USE_CHAP_MD5, USE_PAP, AuthenticationProtocol, EndpointDiscriminator
 from eqlbond.exceptions import ConfigurationError
+from eqlbond.ppp.basics import Timing
 from eqlbond.ppp.chap import Chap
-from eqlbond.ppp.negotiation import Timing
 from eqlbond.ppp.pap import Pap
 from eqlbond.ppp.secret import Secrets
 

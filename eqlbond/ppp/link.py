@@ -10,16 +10,16 @@ from typing import Protocol
 
 from eqlbond.codec import control
 from eqlbond.codec.hdlc import HdlcFramer
-from eqlbond.codec.options import CHAP_PROTOCOL, PAP_PROTOCOL
 from eqlbond.packet import IPV4, IPV6, Packet
+from eqlbond.ppp.authentication import Role, make_roles
 from eqlbond.ppp.automaton import State
-from eqlbond.ppp.chap import Chap, ChapAuthenticator, ChapPeer
+from eqlbond.ppp.chap import ChapAuthenticator
 from eqlbond.ppp.config import Ppp
 from eqlbond.ppp.ipcp import IPCP_PROTOCOL
 from eqlbond.ppp.ipv6cp import IPV6CP_PROTOCOL
 from eqlbond.ppp.lcp import DEFAULT_ACCM, DEFAULT_MRU, LCP_PROTOCOL, Lcp
 from eqlbond.ppp.negotiation import RandomSource, Signal
-from eqlbond.ppp.pap import Pap, PapAuthenticator, PapPeer
+from eqlbond.ppp.pap import PapAuthenticator
 from eqlbond.ppp.phases import (
     LinkEvent,
     OptionRefused,
@@ -73,22 +73,6 @@ class LinkFramer(Protocol):
         ...
 
 
-class _Authentication(Protocol):
-    """What the four roles of PAP and CHAP have in common."""
-
-    done: bool
-    failure: str | None
-
-    @property
-    def protocol(self) -> int: ...
-    @property
-    def next_deadline(self) -> float | None: ...
-    def start(self, now: float) -> None: ...
-    def tick(self, now: float) -> None: ...
-    def receive(self, information: bytes, now: float) -> None: ...
-    def take_output(self) -> list[bytes]: ...
-
-
 class PppLink:
     """One connection of one line. No clock, no I/O, and nothing that arrives raises.
 
@@ -111,7 +95,7 @@ class PppLink:
         self._framer = HdlcFramer(max(DEFAULT_MRU, config.mru)) if framer is None else framer
         self._output: list[bytes] = []
         self._failure: str | None = None
-        self._authentications: list[_Authentication] = []
+        self._authentications: list[Role] = []
         self._authenticator: PapAuthenticator | ChapAuthenticator | None = None
         self._passed: frozenset[int] = frozenset()
         self._establish_until: float | None = None
@@ -368,7 +352,7 @@ class PppLink:
         self._framer.set_transmit(accm=peers.accm, pfc=peers.pfc, acfc=peers.acfc, fcs=peers.fcs)
         self._framer.set_receive(accm=ours.accm, fcs=ours.fcs)
         self._named = None
-        self._authentications = self._make_authentications()
+        self._authentications, self._authenticator = make_roles(self.config, ours.auth, peers.auth, self._random)
         if self.config.require and ours.auth not in self.config.demands:
             self._fail("the peer was to authenticate itself and that was not agreed", now)
             return
@@ -379,30 +363,6 @@ class PppLink:
         for authentication in self._authentications:
             authentication.start(now)
         self._after_authentication(now)
-
-    def _make_authentications(self) -> list[_Authentication]:
-        config, timing = self.config, self.config.timing
-        roles: list[_Authentication] = []
-        self._authenticator = None
-        asked = self.lcp.ours.auth
-        if asked is not None and config.secrets is not None:
-            if asked.protocol == PAP_PROTOCOL:
-                self._authenticator = PapAuthenticator(config.secrets, timing)
-            elif asked.protocol == CHAP_PROTOCOL:
-                self._authenticator = ChapAuthenticator(
-                    config.name, config.secrets, self._random, timing, config.rechallenge
-                )
-            if self._authenticator is not None:
-                roles.append(self._authenticator)
-        if self.lcp.peers.auth is not None:
-            if isinstance(config.auth, Pap):
-                roles.append(PapPeer(config.auth, self._random, timing))
-            elif isinstance(config.auth, Chap):
-                peer = ChapPeer(config.auth, timing)
-                if isinstance(self._authenticator, ChapAuthenticator):
-                    peer.own_challenges = self._authenticator.challenges
-                roles.append(peer)
-        return roles
 
     def _lcp_down(self, now: float) -> None:
         """Back to the default framing; what authentication had shown is void."""

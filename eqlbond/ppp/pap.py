@@ -12,7 +12,7 @@ import attrs
 from eqlbond.codec.control import ControlPacket, parse_control
 from eqlbond.codec.options import PAP_PROTOCOL, USE_PAP
 from eqlbond.exceptions import ConfigurationError
-from eqlbond.ppp.negotiation import RandomSource, Timing
+from eqlbond.ppp.basics import RandomSource, Timing
 from eqlbond.ppp.secret import Secrets, as_secret, printable, secret_of
 
 AUTHENTICATE_REQUEST = 1

@@ -7,7 +7,7 @@ gives the same figures.
 
 from eqlbond.core.line_model import LineSpec
 from eqlbond.sim.compare import Comparison, compare
-from eqlbond.sim.engine import Run, SimulationStalled, simulate
+from eqlbond.sim.engine import Run, Settings, SimulationStalled, simulate
 from eqlbond.sim.line import SimLine
 from eqlbond.sim.plot import PlotUnavailable
 from eqlbond.sim.record import Placed
@@ -38,6 +38,7 @@ __all__ = [
     "RequestResponse",
     "Result",
     "Run",
+    "Settings",
     "SimLine",
     "SimulationStalled",
     "Tcp",

@@ -119,7 +119,7 @@ class _Way:
             self.queue_peak = model.free - now
         if arrival is None:
             why = "cut" if model.is_cut else "loss" if spec.loss else "byte errors"
-            self._lost(packet, start, model.free, why)
+            self._lost(packet, size, start, model.free, why)
         elif self.certain and self.traffic.on_delivery is None and packet is not None:
             # Nothing can change the arrival and nobody waits for it: no event.
             self.run.count = count = self.run.count + 1
@@ -156,19 +156,21 @@ class _Way:
         if self.touches:
             run.touched[to] = None
         if run.placed is not None:
-            self._place(packet, start, start + size * self.model.spec.byte_time, now)
+            self._place(packet, size, start, start + size * self.model.spec.byte_time, now)
 
-    def _place(self, packet: Packet | None, start: float, end: float, arrival: float | None, lost: str = "") -> None:
+    def _place(
+        self, packet: Packet | None, size: int, start: float, end: float, arrival: float | None, lost: str = ""
+    ) -> None:
         placed = self.run.placed
         if placed is not None:
             number = -1 if packet is None else packet.sequence
-            placed.append(Placed(self.end.name, self.index, start, end, arrival, number, lost))
+            placed.append(Placed(self.end.name, self.index, start, end, arrival, number, size, lost))
 
-    def _lost(self, packet: Packet | None, start: float, end: float, why: str) -> None:
+    def _lost(self, packet: Packet | None, size: int, start: float, end: float, why: str) -> None:
         self.end.frames_lost[why] = self.end.frames_lost.get(why, 0) + 1
         if packet is not None:
             self.traffic.lost[packet.sequence] = why
-        self._place(packet, start, end, None, why)
+        self._place(packet, size, start, end, None, why)
 
     def cut(self, now: float) -> None:
         """What is waiting and what is on its way is lost; the part of a frame that is there already, has been read."""
@@ -179,8 +181,8 @@ class _Way:
                 self.traffic.deliver(packets, now, self.index)
         self.model.cut(now)
         self.epoch += 1
-        for _, start, packet in self.flying:
-            self._lost(packet, start, max(start, now), "cut")
+        for size, start, packet in self.flying:
+            self._lost(packet, size, start, max(start, now), "cut")
         self.flying.clear()
         self.done = self.pulled = 0
 
@@ -209,7 +211,6 @@ class End:
         "members",
         "name",
         "peak",
-        "serves",
         "traffic",
         "ways",
     )
@@ -225,7 +226,6 @@ class End:
         self.events: list[Event] = []
         self.frames_lost: dict[str, int] = {}  # on the lines, by reason
         self.peak = 0
-        self.serves = 0
 
 
 @attrs.frozen
@@ -452,8 +452,7 @@ class Run:
             if not served or end.fill is None or bundle.full:
                 break
         self.touched.pop(end, None)
-        end.serves += 1
-        if not end.serves & 63:
+        if bundle.has_news:
             self._take_events(end)
         deadline = bundle.next_deadline()
         end.deadline = math.inf if deadline is None else deadline
@@ -580,7 +579,7 @@ def simulate(
 
     >>> result = simulate([57600, 14400], Bulk(100_000, 900))
     >>> round(result.efficiency, 2), result.lost
-    (0.99, {})
+    (1.0, {})
     """
     if frames not in ("codec", "size"):
         raise ConfigurationError("frames", f"'codec' or 'size', not {frames!r}")

@@ -50,10 +50,10 @@ def _save(figure: Figure, file: str | PathLike[str] | None) -> Figure:
 
 def delays(samples: Mapping[str, Sequence[float]], title: str, file: str | PathLike[str] | None) -> Figure:
     """The empirical distribution of delays, a curve for each name."""
-    figure = _figure(7.5, 4.2)
+    figure = _figure(10, 4.2)
     axes = figure.subplots()
     _draw_delays(axes, samples)
-    figure.suptitle(title, fontsize=10, x=0.01, ha="left")
+    figure.suptitle(title, fontsize=9, x=0.01, ha="left")
     return _save(figure, file)
 
 
@@ -65,7 +65,7 @@ def timeline(
     figure = _figure(10, 0.9 + len(results) * (0.55 + 0.34 * lanes))
     panels = figure.subplots(len(results), 1, sharex=True, squeeze=False)[:, 0]
     _draw_timelines(panels, results, start, seconds)
-    figure.suptitle(title, fontsize=10, x=0.01, ha="left")
+    figure.suptitle(title, fontsize=9, x=0.01, ha="left")
     return _save(figure, file)
 
 
@@ -83,7 +83,7 @@ def both(
     upper, lower = parts
     panels = upper.subplots(len(results), 1, sharex=True, squeeze=False)[:, 0]
     _draw_timelines(panels, results, 0.0, None)
-    upper.suptitle(title, fontsize=10, x=0.01, ha="left")
+    upper.suptitle(title, fontsize=9, x=0.01, ha="left")
     _draw_delays(lower.subplots(), samples)
     return _save(figure, file)
 
@@ -119,8 +119,9 @@ def _draw_delays(axes: Axes, samples: Mapping[str, Sequence[float]]) -> None:
         0.995, 0.945, "95 %", transform=axes.get_yaxis_transform(), fontsize=7, color="#666666", ha="right", va="top"
     )
     axes.grid(alpha=0.25, lw=0.5)
+    columns = max(1, min(len(samples), 110 // (8 + max(map(len, samples)))))
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False, fontsize=8, loc="lower left", bbox_to_anchor=(0, 1.0), ncols=4, handlelength=2.6)
+    axes.legend(frameon=False, fontsize=8, loc="lower left", bbox_to_anchor=(0, 1.0), ncols=columns, handlelength=2.6)
 
 
 def _late(placed: Sequence[Placed]) -> set[int]:

@@ -27,6 +27,8 @@ class Placed:
     """When its last bit arrived; None: it was lost."""
     number: int
     """The packet's number; -1 for a control frame."""
+    size: int
+    """Bytes on the wire."""
     lost: str = ""
     """Why it was lost."""
 

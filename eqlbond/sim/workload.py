@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 import attrs
 
 from eqlbond.exceptions import ConfigurationError
+from eqlbond.packet import Packet
 
 if TYPE_CHECKING:
     from eqlbond.sim.engine import Run
@@ -49,11 +50,11 @@ def count(field: str, value: Any) -> None:
         raise ConfigurationError(field, f"a whole number above 0, not {value!r}")
 
 
-def size_picker(field: str, sizes: Any, run: Run) -> tuple[Callable[[], int], float]:
-    """A function that draws sizes, and their mean. Raises `ConfigurationError`."""
+def size_picker(field: str, sizes: Any, run: Run) -> tuple[Callable[[], int], dict[int, float]]:
+    """A function that draws sizes, and the share of each. Raises `ConfigurationError`."""
     if isinstance(sizes, int):
         run.check_size(field, sizes)
-        return (lambda: sizes), float(sizes)
+        return (lambda: sizes), {sizes: 1.0}
     if isinstance(sizes, Mapping):
         kinds, weights = list(sizes), list(sizes.values())
         for weight in weights:
@@ -68,8 +69,10 @@ def size_picker(field: str, sizes: Any, run: Run) -> tuple[Callable[[], int], fl
         run.check_size(field, kind)
     bounds = list(accumulate(weights))
     rng: random.Random = run.rng
-    mean = sum(k * w for k, w in zip(kinds, weights, strict=True)) / bounds[-1]
-    return (lambda: rng.choices(kinds, cum_weights=bounds)[0]), mean
+    shares: dict[int, float] = {}
+    for kind, weight in zip(kinds, weights, strict=True):
+        shares[kind] = shares.get(kind, 0.0) + weight / bounds[-1]
+    return (lambda: rng.choices(kinds, cum_weights=bounds)[0]), shares
 
 
 @attrs.frozen
@@ -161,20 +164,22 @@ class OpenLoop:
         run.at(upcoming[0], arrives, upcoming)
 
 
-def _interval(workload: Any, run: Run, mean: float) -> float:
-    """Seconds between packets, from `load` or `rate`."""
+def _interval(workload: Any, run: Run, shares: Mapping[int, float]) -> float:
+    """Seconds between packets of these sizes, from `load` or `rate`."""
     if (workload.load is None) == (workload.rate is None):
         raise ConfigurationError("load", "give either load (a share of the lines' sum) or rate (bit/s of payload)")
     if workload.rate is not None:
         positive("rate", workload.rate)
-        return mean * 8 / float(workload.rate)
+        return sum(size * share for size, share in shares.items()) * 8 / float(workload.rate)
     positive("load", workload.load)
-    bytes_a_second = 0.0
+    packets_a_second = 0.0
     for line in run.lines:
         if line.rate is None:
             raise ConfigurationError("load", "a line without a rate has no load; give rate")
-        bytes_a_second += line.rate / line.bits_per_byte
-    return mean / (float(workload.load) * bytes_a_second)
+        framer = line.framing.framer(run.mtu)
+        mean = sum(framer.wire_size(Packet(run.payloads.make(0, size, 0))) * share for size, share in shares.items())
+        packets_a_second += line.rate / line.bits_per_byte / mean
+    return 1.0 / (float(workload.load) * packets_a_second)
 
 
 @attrs.frozen(kw_only=True)
@@ -182,7 +187,7 @@ class Poisson(OpenLoop):
     """Packets at independent random times.
 
     Args:
-        load: payload as a share of what the lines carry together; or
+        load: a share of what the lines carry together, framing counted; or
         rate: payload, bit/s.
         sizes: of packets.
         duration: seconds.
@@ -201,8 +206,8 @@ class Poisson(OpenLoop):
         """Exponential intervals."""
         positive("duration", self.duration)
         count("flows", self.flows)
-        pick, mean = size_picker("sizes", self.sizes, run)
-        interval = _interval(self, run, mean)
+        pick, shares = size_picker("sizes", self.sizes, run)
+        interval = _interval(self, run, shares)
         rng = run.rng
         time = rng.expovariate(1.0) * interval
         while time < self.duration:
@@ -215,7 +220,7 @@ class ConstantBitRate(OpenLoop):
     """Packets of one size at even intervals, such as speech.
 
     Args:
-        load: payload as a share of what the lines carry together; or
+        load: a share of what the lines carry together, framing counted; or
         rate: payload, bit/s.
         size: of a packet, bytes.
         duration: seconds.
@@ -232,7 +237,7 @@ class ConstantBitRate(OpenLoop):
         """Multiples of the interval, each computed by itself, so that nothing adds up."""
         positive("duration", self.duration)
         run.check_size("size", self.size)
-        interval = _interval(self, run, float(self.size))
+        interval = _interval(self, run, {self.size: 1.0})
         n = 0
         while n * interval < self.duration:
             yield n * interval, self.size, 0, 0

@@ -113,7 +113,7 @@ class Story:
             stats = self.master.stats()
             assert (stats.queued_bytes, stats.queued_packets, dict(stats.dropped)) == (0, 0, {})
             assert all(line.up and not line.planned_packets and not line.planned_bytes for line in stats.lines)
-            assert not self.master._bundle._flows
+            assert not self.master._bundle._sender._flows
             assert self.sent > 20
         missing = set(range(self.sent)) - self.got
         if not self.stuck:

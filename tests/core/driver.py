@@ -194,7 +194,7 @@ class Driver:
                 n += 1
             deadline = self.bundle.next_deadline()
             assert deadline is not None, "the bond is full and nothing will wake it"
-            self.run(min(deadline, until))
+            self.run(min(max(deadline, self.now) + self.late, until))
 
     def serve(self) -> None:
         for member in self.bundle.ready(self.now):
@@ -235,7 +235,8 @@ class Driver:
 
     def order(self) -> list[int]:
         """The numbers of the packets that arrived, in order of arrival (packets of 4 bytes or more)."""
-        return [int.from_bytes(payload[:4], "big") for _, payload in self.arrivals()]
+        arrivals = sorted((round(when, 6), payload) for when, payload in self.arrivals())  # ties are no order
+        return [int.from_bytes(payload[:4], "big") for _, payload in arrivals]
 
     def drained(self) -> bool:
         bundle = self.bundle

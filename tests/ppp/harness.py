@@ -40,11 +40,11 @@ def fcs(data: bytes, bits: int) -> bytes:
 class PlainFramer:
     """RFC 1662 octet by octet, slow and simple: a framer to test links with, and an independent peer."""
 
-    def __init__(self) -> None:
+    def __init__(self, accm: int = 0xFFFFFFFF, fcs: int = 16) -> None:
         self.dropped: dict[str, int] = {}
         self.remedies: dict[str, str] = {}
         self.set_transmit(accm=0xFFFFFFFF, pfc=False, acfc=False, fcs=16)
-        self.set_receive(accm=0xFFFFFFFF, fcs=16)
+        self.set_receive(accm=accm, fcs=fcs)
         self._frame = bytearray()
         self._escaped = False
 

@@ -10,12 +10,13 @@ import pytest
 
 from eqlbond.codec.control import ControlPacket, parse_control
 from eqlbond.exceptions import ConfigurationError
+from eqlbond.packet import Packet
 from eqlbond.ppp.chap import Chap, ChapAuthenticator, ChapPeer
 from eqlbond.ppp.config import Ppp
 from eqlbond.ppp.negotiation import Timing
 from eqlbond.ppp.pap import Pap, PapAuthenticator, PapPeer
 from eqlbond.ppp.phases import NetworkUp, PeerAuthenticated, Phase
-from tests.ppp.harness import Endpoint, Pair, joined
+from tests.ppp.harness import Endpoint, Pair, PlainFramer, joined, packets_of
 
 SECRETS = {"site7": b"open sesame", "other": "text secret", "empty": b""}
 TIMING = Timing()
@@ -238,7 +239,15 @@ class TestChapAuthenticator:
 
     @pytest.mark.parametrize(
         ("name", "secret"),
-        [(b"site7", b"wrong"), (b"nobody", b"open sesame"), (b"nobody", b""), (b"", b""), (b"empty", b"")],
+        [
+            (b"site7", b"wrong"),
+            (b"nobody", b"open sesame"),
+            (b"nobody", b""),
+            (b"nobody", b"\0"),
+            (b"", b""),
+            (b"empty", b""),
+            (b"empty", b"\0"),
+        ],
     )
     def test_wrong(self, name: bytes, secret: bytes) -> None:
         authenticator, asked = self.started()
@@ -285,6 +294,16 @@ class TestChapAuthenticator:
         assert authenticator.failure is not None
         assert "it was 'site7' before" in authenticator.failure
 
+    def test_what_an_earlier_round_left_open_is_void(self) -> None:
+        authenticator, asked = self.started(again=60.0)
+        authenticator.tick(3.0)
+        left_open = sent(authenticator)[0]
+        authenticator.receive(self.respond(asked), 5)
+        authenticator.tick(65.0)
+        sent(authenticator)
+        authenticator.receive(self.respond(left_open), 66)
+        assert sent(authenticator) == []
+
     def test_response_of_an_unknown_identifier_is_ignored(self) -> None:
         authenticator, asked = self.started()
         authenticator.receive(ControlPacket(2, asked.identifier + 1 & 255, b"\x10" + bytes(16)).encode(), 1)
@@ -325,7 +344,7 @@ class TestSecretsStaySecret:
 
     def test_wrong_type_is_not_shown(self) -> None:
         with pytest.raises(ConfigurationError) as caught:
-            Chap("a", 12345)  # type: ignore[arg-type]
+            Chap("a", 12345)
         assert "12345" not in str(caught.value)
 
 
@@ -402,6 +421,24 @@ class TestThroughLinks:
         assert lost
         assert a.up
         assert b.up
+
+
+def test_our_own_challenge_is_not_answered() -> None:
+    """A peer without the secret that sends our challenge back to us as its own gets no proof to send in its turn."""
+    config = Ppp(auth=Chap("a", "s"), require="chap", secrets={"a": "s"}, name="a")
+    a, b = joined(config, config).ends
+    ours: list[bytes] = []
+    while not ours:
+        a.receive(b"".join(b.take_output()), 1)
+        frames = a.take_output()
+        sent_packets = packets_of(frames, PlainFramer(accm=0, fcs=32))
+        ours = [p.encode() for protocol, p in sent_packets if protocol == 0xC223 and p.code == 1]
+        b.receive(b"".join(frames), 1)
+    assert a.link.phase is Phase.AUTHENTICATE
+    reflected = a.link.encode(Packet(ours[0], 0xC223))
+    a.receive(reflected, 2)
+    assert a.take_output() == []
+    assert a.link.lcp.opened
 
 
 def test_methods_are_tried_in_order() -> None:

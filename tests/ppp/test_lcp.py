@@ -74,11 +74,10 @@ class Harness:
 
 
 ACK, NAK, REJECT = control.CONFIGURE_ACK, control.CONFIGURE_NAK, control.CONFIGURE_REJECT
-PLAIN = {"accm": 0xFFFFFFFF, "magic": False, "pfc": False, "acfc": False, "fcs32": False}
-MP = {"mrru": 1600, "endpoint": ENDPOINT}
-mru, accm, auth, magic, fcs, mrru = (
-    kind.make for kind in (options.MRU, options.ACCM, options.AUTHENTICATION, options.MAGIC, options.FCS, options.MRRU)
-)
+PLAIN: dict[str, Any] = {"accm": 0xFFFFFFFF, "magic": False, "pfc": False, "acfc": False, "fcs32": False}
+MP: dict[str, Any] = {"mrru": 1600, "endpoint": ENDPOINT}
+mru, accm, auth = options.MRU.make, options.ACCM.make, options.AUTHENTICATION.make
+magic, fcs, mrru = options.MAGIC.make, options.FCS.make, options.MRRU.make
 PFC, ACFC = options.PFC.make(True), options.ACFC.make(True)
 SHORT, ED = options.SHORT_SEQUENCE.make(True), options.ENDPOINT.make(ENDPOINT)
 MS_CHAP = AuthenticationProtocol(0xC223, b"\x81")
@@ -246,12 +245,14 @@ class TestMagic:
     def test_loop_is_found_and_named(self) -> None:
         h = Harness()
         inbox = [h.request.encode()]
-        for _ in range(100):
-            if h.lcp.failure:
-                break
+        requests = 1
+        while not h.lcp.failure:
             h.lcp.receive(inbox.pop(0), 1)
-            inbox += [p.encode() for p in h.sent()]
+            sent = h.sent()
+            requests += sum(p.code == control.CONFIGURE_REQUEST for p in sent)
+            inbox += [p.encode() for p in sent]
         assert h.lcp.looped_back
+        assert requests == 3, "both the request and the Nak that come back are signs"
         assert h.lcp.failure is not None
         assert "looped back" in h.lcp.failure
         while inbox:  # The Terminate-Request comes back as well, and ends it.

@@ -42,15 +42,18 @@ class Peer:
         self.now += 0.01
         return self.link.receive(data, self.now)
 
-    def open(self) -> Peer:
+    def open_as_far_as_it_goes(self) -> None:
         requests = [p for protocol, p in self.take() if protocol == LCP and p.code == 1]
         self.give(frame(LCP, ControlPacket(2, requests[-1].identifier, requests[-1].data)))
         self.give(frame(LCP, ControlPacket(1, 50, self.wishes)))
+
+    def open(self) -> Peer:
+        self.open_as_far_as_it_goes()
         assert self.link.lcp.opened
         return self
 
 
-PLAIN = {"accm": 0xFFFFFFFF, "magic": False, "pfc": False, "acfc": False, "fcs32": False}
+PLAIN: dict[str, Any] = {"accm": 0xFFFFFFFF, "magic": False, "pfc": False, "acfc": False, "fcs32": False}
 
 
 def test_phases_and_events() -> None:
@@ -169,7 +172,7 @@ class TestFraming:
         peer.give(frame(LCP, ControlPacket(1, 51)))
         sent = peer.take()
         assert [p.code for _, p in sent] == [1, 2], "once each, with the default check: the peer has returned to it too"
-        assert peer.link.phase is Phase.ESTABLISH
+        assert peer.link.lcp.state is not State.OPENED
         peer.give(frame(LCP, ControlPacket(2, sent[0][1].identifier, sent[0][1].data)))
         assert peer.link.phase is Phase.NETWORK
         assert peer.link.encode(Packet(b"\x01", 0x21)).startswith(b"\x7e\xff\x7d\x23\x7d\x20\x21\x7d\x21")
@@ -206,6 +209,14 @@ class TestWhatIsLetIn:
         peer = Peer(Ppp(**PLAIN, auth=Pap("a", "s")), Option(3, b"\xc0\x23")).open()
         assert peer.link.phase is Phase.AUTHENTICATE
         assert peer.give(frame(IPCP, ControlPacket(1, 1))) == []
+
+    def test_a_demand_that_got_lost_ends_the_link(self) -> None:
+        """Whatever LCP has come to: without the agreement that the peer proves itself there is no Network phase."""
+        peer = Peer(Ppp(**PLAIN, require="chap", secrets={"a": "s"}))
+        peer.link.lcp.ours.auth = None
+        peer.open_as_far_as_it_goes()
+        assert peer.link.phase is Phase.TERMINATE
+        assert peer.link.failure == "the peer was to authenticate itself and that was not agreed"
 
     def test_renegotiation_voids_the_proof(self) -> None:
         pair = joined(Ppp(auth=Pap("a", "s")), Ppp(require="pap", secrets={"a": "s"}))
@@ -421,6 +432,24 @@ class TestEnds:
             peer.now += 0.5
             peer.link.tick(peer.now)
             assert peer.now < 200
+        assert peer.link.failure == "the Network phase was not reached in 120 s"
+
+    def test_a_peer_that_draws_it_out(self) -> None:
+        """Naks with an Ack now and then, each just before the timer, and never a request of its own."""
+        peer = Peer(Ppp(mru=2000, echo_interval=0))
+        count = 0
+        while not peer.link.dead:
+            requests = [p for protocol, p in peer.take() if protocol == LCP and p.code == 1]
+            peer.now += 2.8
+            if requests:
+                count += 1
+                last = requests[-1]
+                nak = ControlPacket(3, last.identifier, encode_options([Option(1, b"\5\xdd")]))
+                ack = ControlPacket(2, last.identifier, last.data)
+                peer.give(frame(LCP, nak if count % 12 else ack))
+            peer.link.tick(peer.now)
+            assert peer.now < 200
+        assert 120 < peer.now < 135
         assert peer.link.failure == "the Network phase was not reached in 120 s"
 
     def test_peer_leaves_during_authentication(self) -> None:

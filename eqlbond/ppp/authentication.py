@@ -1,0 +1,69 @@
+"""Who proves what to whom on one link: the roles of PAP and CHAP that LCP's agreement calls for."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from eqlbond.codec.options import CHAP_PROTOCOL, PAP_PROTOCOL, AuthenticationProtocol
+from eqlbond.ppp.basics import RandomSource
+from eqlbond.ppp.chap import Chap, ChapAuthenticator, ChapPeer
+from eqlbond.ppp.config import Ppp
+from eqlbond.ppp.pap import Pap, PapAuthenticator, PapPeer
+
+
+class Role(Protocol):
+    """What the four roles have in common: each runs by packets and time until it is `done` or has a `failure`."""
+
+    done: bool
+    failure: str | None
+
+    @property
+    def protocol(self) -> int:
+        """The PPP protocol number of its packets; both roles of a protocol get all of them."""
+        ...
+
+    @property
+    def next_deadline(self) -> float | None:
+        """When `tick` is due, or None."""
+        ...
+
+    def start(self, now: float) -> None:
+        """The link is in the Authenticate phase."""
+        ...
+
+    def tick(self, now: float) -> None:
+        """Do what is due at `now`."""
+        ...
+
+    def receive(self, information: bytes, now: float) -> None:
+        """Take one packet. Never raises."""
+        ...
+
+    def take_output(self) -> list[bytes]:
+        """The packets to send."""
+        ...
+
+
+def make_roles(
+    config: Ppp, demanded: AuthenticationProtocol | None, asked: AuthenticationProtocol | None, random: RandomSource
+) -> tuple[list[Role], PapAuthenticator | ChapAuthenticator | None]:
+    """The roles on a link where we demand one protocol of the peer and it asks one of us; and ours as authenticator."""
+    timing = config.timing
+    roles: list[Role] = []
+    authenticator: PapAuthenticator | ChapAuthenticator | None = None
+    if demanded is not None and config.secrets is not None:
+        if demanded.protocol == PAP_PROTOCOL:
+            authenticator = PapAuthenticator(config.secrets, timing)
+        elif demanded.protocol == CHAP_PROTOCOL:
+            authenticator = ChapAuthenticator(config.name, config.secrets, random, timing, config.rechallenge)
+        if authenticator is not None:
+            roles.append(authenticator)
+    if asked is not None:
+        if isinstance(config.auth, Pap):
+            roles.append(PapPeer(config.auth, random, timing))
+        elif isinstance(config.auth, Chap):
+            peer = ChapPeer(config.auth, timing)
+            if isinstance(authenticator, ChapAuthenticator):
+                peer.own_challenges = authenticator.challenges
+            roles.append(peer)
+    return roles, authenticator
