@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import subprocess
 import sys
 
@@ -12,7 +11,7 @@ from hypothesis import strategies as st
 
 from eqlbond.packet import Packet
 from eqlbond.schedulers import FlowHash, Line, check_scheduler, testing
-from eqlbond.sim import Bursts, SimLine, simulate
+from eqlbond.sim import SimLine, Trace, simulate
 
 
 def lines_of(*rates: float) -> tuple[Line, ...]:
@@ -118,12 +117,34 @@ def test_a_choice_does_not_depend_on_the_process() -> None:
     assert runs[0] == runs[1]
 
 
-def test_a_flow_stays_in_order_over_lines_of_any_latency() -> None:
-    rng = random.Random(5)
-    lines = [SimLine(rate, latency=rng.random() * 0.2, name=f"{rate}") for rate in (57600, 28800, 14400)]
-    result = simulate(lines, Bursts(packets_each=20, interval=0.9, bursts=60, sizes=(40, 576, 1500)), FlowHash(), seed=5)
-    assert result.delivered == result.sent
-    assert result.reordered == 0  # the workload is one flow
+@given(
+    st.lists(st.tuples(st.sampled_from([9600, 57600, 300]), st.floats(0, 2)), min_size=2, max_size=6),
+    st.lists(st.tuples(st.floats(0, 0.5), st.integers(0, 5), st.integers(1, 1500)), max_size=120),
+    st.integers(1, 20),
+)
+def test_no_flow_is_reordered_when_lines_come(
+    given_lines: list[tuple[int, float]], packets: list[tuple[float, int, int]], every: int
+) -> None:
+    lines = tuple(testing.line(f"{n}", rate=rate, latency=late) for n, (rate, late) in enumerate(given_lines))
+    policy = FlowHash()
+    last: dict[int, float] = {}
+    now = 0.0
+    up = lines[:1]
+    for n, (pause, flow, size) in enumerate(packets):
+        now += pause
+        if n % every == 0 and len(up) < len(lines):
+            up = lines[: len(up) + 1]
+        packet = Packet(bytes(size), flow=flow)
+        arrives = testing.take(policy.place(packet, up, now).line, packet, now)
+        assert arrives >= last.get(flow, 0.0)
+        last[flow] = arrives
+
+
+def test_a_flow_is_never_reordered_in_a_bond() -> None:
+    lines = [SimLine(57600), SimLine(28800, latency=0.2), SimLine(14400, jitter=0.05)]
+    result = simulate(lines, Trace([(n * 0.02, (40, 576, 1500)[n % 3]) for n in range(300)]), FlowHash())
+    assert result.delivered == 300
+    assert result.reordered == 0
 
 
 def test_keeps_the_contract() -> None:
