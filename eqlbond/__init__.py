@@ -13,6 +13,8 @@ from eqlbond.events import (
     Emancipated,
     Enslaved,
     Event,
+    GaveUp,
+    HookFailed,
     LineTrouble,
     NetworkDown,
     NetworkUp,
@@ -21,6 +23,7 @@ from eqlbond.events import (
     PeerSaid,
     PhaseChanged,
     RateChanged,
+    Retrying,
     SchedulerFailed,
     SlaveDown,
     SlaveEvent,
@@ -43,6 +46,7 @@ from eqlbond.exceptions import (
     SendError,
     SettingRefused,
     SlaveError,
+    TooManySlaves,
 )
 from eqlbond.packet import Packet
 from eqlbond.ppp.chap import Chap
@@ -91,7 +95,9 @@ __all__ = [
     "FlowHash",
     "Framer",
     "Framing",
+    "GaveUp",
     "Hdlc",
+    "HookFailed",
     "IpOptions",
     "Ipv6Options",
     "Kiss",
@@ -117,6 +123,7 @@ __all__ = [
     "QueueFull",
     "RateChanged",
     "Redundant",
+    "Retrying",
     "RoundRobin",
     "Scheduler",
     "SchedulerError",
@@ -130,5 +137,6 @@ __all__ = [
     "SlaveEvent",
     "SlaveUp",
     "Slip",
+    "TooManySlaves",
     "check_scheduler",
 ]
