@@ -49,13 +49,26 @@ from eqlbond.ppp.chap import Chap
 from eqlbond.ppp.config import IpOptions, Ipv6Options, Ppp
 from eqlbond.ppp.network import Addresses
 from eqlbond.ppp.pap import Pap
-from eqlbond.schedulers import EarliestDelivery, Eql, Line, Placement, RoundRobin, Scheduler, check_scheduler
+from eqlbond.schedulers import (
+    ActiveBackup,
+    DeficitRoundRobin,
+    EarliestDelivery,
+    Eql,
+    FlowHash,
+    Line,
+    Placement,
+    Redundant,
+    RoundRobin,
+    Scheduler,
+    check_scheduler,
+)
 from eqlbond.stats import BondStats, LineStats
 
 __version__ = "0.1.0"
 
 __all__ = [
     "BAUDRATE",
+    "ActiveBackup",
     "Addresses",
     "AlreadyEnslaved",
     "BondClosed",
@@ -64,6 +77,7 @@ __all__ = [
     "BondUp",
     "Chap",
     "ConfigurationError",
+    "DeficitRoundRobin",
     "DeviceBusy",
     "DeviceNotFound",
     "DevicePermission",
@@ -74,6 +88,7 @@ __all__ = [
     "EqlbondError",
     "Event",
     "EventStream",
+    "FlowHash",
     "Framer",
     "Framing",
     "Hdlc",
@@ -101,6 +116,7 @@ __all__ = [
     "Ppp",
     "QueueFull",
     "RateChanged",
+    "Redundant",
     "RoundRobin",
     "Scheduler",
     "SchedulerError",
