@@ -13,7 +13,9 @@ from eqlbond.sim.frames import merge
 from eqlbond.sim.record import Placed, Traffic
 
 if TYPE_CHECKING:
-    from eqlbond.sim.engine import End, Run, Settings
+    from eqlbond.sim.end import End
+    from eqlbond.sim.engine import Run
+    from eqlbond.sim.settings import Settings
 
 
 def quantile(ordered: Sequence[float], share: float) -> float:
