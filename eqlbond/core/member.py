@@ -566,7 +566,9 @@ class Member:
                 self.stamp(packet)
             self.last_number = packet.number or 0
             self.fragments_sent += 1
-        frame = link.encode(packet)
+        frame = packet.frame
+        if frame is None or packet.sized_for is not self.line.framing:
+            frame = link.encode(packet)
         if len(frame) != size:
             _set_planned(self.line, self.line.planned + len(frame) - size)
             _set_free(self.line, self.line.free + (len(frame) - size) * self.line.byte_time)
