@@ -400,9 +400,10 @@ class Bundle:
                     self._events.append(BondUp(now))
                 self._sender.place_waiting(now)
             else:
-                goodbye = "the peer ended the connection"
-                again = "the connection is being negotiated again"
-                self._paused(member, now, goodbye if link.leaving else again)
+                reason = "the connection is being negotiated again"
+                if link.leaving:
+                    reason = getattr(link, "ending", None) or "the peer ended the connection"
+                self._paused(member, now, reason)
         self._sender.serve(member)
 
     def _paused(self, member: Member, now: float, reason: str) -> None:

@@ -559,7 +559,7 @@ class Member:
             assert isinstance(packet, Fragment)
             if packet.number is None and self.stamp is not None:
                 self.stamp(packet)
-            self.last_number = packet.number or 0
+            self.last_number = max(self.last_number, packet.number or 0)
             self.fragments_sent += 1
         frame = link.encode(packet)
         if len(frame) != size:
@@ -593,7 +593,7 @@ class Member:
             packet = sent.popleft()[1]
             if packet.__class__ is Fragment:
                 assert isinstance(packet, Fragment)
-                self.gone_number = packet.number or 0
+                self.gone_number = max(self.gone_number, packet.number or 0)
 
     def _hear(self, now: float, unsent: int) -> None:
         """Correct the byte clock by what the port still holds, and learn a rate that is lower than was said."""

@@ -270,6 +270,15 @@ class Sender:
                 self._drop(packet, "its line was cut")
         self._uncut(numbered=True)
         self._mux.fragmenter.withdraw()
+        # What has come back may be of a flow that has passed it since.
+        passing = [packet for packet in self._urgent if packet.priority <= 0]
+        if passing:
+            for packet in passing:
+                packet.express = False
+                self._urgent.remove(packet)
+            merged = sorted([*passing, *self._queue], key=_place_in_line)
+            self._queue.clear()
+            self._queue.extend(merged)
 
     def _uncut(self, *, numbered: bool) -> None:
         """Fragments that are queued become whole packets again; those with a number only with `numbered`."""
