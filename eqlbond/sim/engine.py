@@ -15,16 +15,18 @@ from typing import Any, Literal, NoReturn
 
 import attrs
 
+from eqlbond.codec.slip import Slip
 from eqlbond.core.bundle import Bundle
 from eqlbond.core.line_model import UNLIMITED, LineModel, LineSpec
-from eqlbond.core.link import NegotiatedFraming
 from eqlbond.core.member import Member
+from eqlbond.core.multilink import Multilink
 from eqlbond.events import Event, SchedulerFailed
 from eqlbond.exceptions import ConfigurationError, EqlbondError
 from eqlbond.packet import Packet
+from eqlbond.ppp.config import Ppp
 from eqlbond.schedulers.base import Scheduler
 from eqlbond.schedulers.earliest_delivery import EarliestDelivery
-from eqlbond.sim.frames import SMALLEST, Content, Payloads, SizedFraming, describe, sized_payload
+from eqlbond.sim.frames import SMALLEST, Content, Payloads, SizedFraming, describe, negotiates, sized_payload
 from eqlbond.sim.line import SimLine, as_lines
 from eqlbond.sim.record import Placed, Traffic
 from eqlbond.sim.result import Result, build_result
@@ -34,6 +36,8 @@ Frames = Literal["codec", "size"]
 Pacing = Literal["frames", "pieces"]
 
 _STANDSTILL = 100_000  # events in a row at one moment: something goes round in a circle
+_OPENING = 30.0
+"""Lines that negotiate are connected so many seconds before time 0, so that a run measures traffic alone."""
 
 
 class SimulationStalled(EqlbondError):
@@ -53,6 +57,7 @@ class _Way:
 
     __slots__ = (
         "arrive",
+        "bundled",
         "certain",
         "checks",
         "done",
@@ -91,7 +96,8 @@ class _Way:
         self.certain = self.sized and not line.rate_changes and not line.cut_at and run.placed is None
         self.tells = line.tells_queue
         self.checks = bool(spec.byte_error_rate)
-        self.touches = isinstance(line.framing, NegotiatedFraming)
+        self.bundled = run.settings.multilink is not None
+        self.touches = negotiates(line.framing)
         self.flying: deque[tuple[int, float, Packet | None]] = deque()  # size, start, packet; None: control
         self.epoch = 0
         self.done = self.pulled = 0
@@ -138,6 +144,7 @@ class _Way:
         run, to = self.run, self.to
         now = run.now
         member = self.to_member
+        damaged = self.checks
         if self.sized:
             if self.keep:
                 self.pulled += len(self.model.pull(now))
@@ -148,15 +155,22 @@ class _Way:
             data = self.model.pull(now)
             self.pulled += len(data)
             self.done += size
+            bad = self._bad_frames() if damaged else 0
             packets = to.bundle.receive(member, data, now) if data else []
+            damaged = damaged and self._bad_frames() > bad
         if packets:
             self.traffic.deliver(packets, now, self.index)
-        if self.checks and packet is not None and self.traffic.arrived[packet.sequence] < 0.0:
+        if damaged and packet is not None and self.traffic.arrived[packet.sequence] < 0.0:
             self.traffic.lost.setdefault(packet.sequence, "byte errors")
         if self.touches:
             run.touched[to] = None
         if run.placed is not None:
             self._place(packet, size, start, start + size * self.model.spec.byte_time, now)
+
+    def _bad_frames(self) -> int:
+        """Frames that the framing dropped. Without one, a bundle's packet waits for its other fragments."""
+        link = self.to_member.link
+        return -1 if link is None or not self.bundled else sum(link.dropped.values())
 
     def _place(
         self, packet: Packet | None, size: int, start: float, end: float, arrival: float | None, lost: str = ""
@@ -242,6 +256,7 @@ class Settings:
     queue_time: float
     flow_of: Callable[[bytes], Hashable] | None
     trace: bool
+    multilink: Multilink | None = None
 
 
 class Run:
@@ -273,6 +288,8 @@ class Run:
         self.capacity = 0.0
         self._workload = workload
         self._said = describe(schedulers[0])
+        self.base: dict[Member, tuple[int, int, int]] = {}
+        """Bytes, frames and payload that each member had sent by time 0."""
         self._up_since: list[float | None] = [0.0] * len(lines)
         self._rates = [line.rate for line in lines]
         self.ends = self._make_ends(schedulers)
@@ -289,6 +306,8 @@ class Run:
                 queue_bytes=settings.queue_bytes,
                 queue_time=settings.queue_time,
                 flow_of=settings.flow_of,
+                multilink=settings.multilink,
+                random=random.Random(f"ppp {side} {settings.seed}"),
             )
             members = []
             for number, (line, framing) in enumerate(zip(self.lines, framings, strict=True)):
@@ -387,10 +406,18 @@ class Run:
 
     def run(self) -> Result:
         """Run to the end. Raises `SimulationStalled`."""
-        self._workload.start(self)
-        for number, line in enumerate(self.lines):
+        opening = any(negotiates(line.framing) for line in self.lines)
+        if opening:
+            self.now = -_OPENING
+            self._connect()
+            self._loop(0.0)
             for end in self.ends:
-                end.bundle.connected(end.members[number], 0.0)
+                for member in end.members:
+                    self.base[member] = member.bytes_sent, member.packets_sent, member.payload_sent
+        self._workload.start(self)
+        if not opening:
+            self._connect()
+        for number, line in enumerate(self.lines):
             for time in line.cut_at:
                 self.at(time, self._cut, number)
             for time in line.revive_at:
@@ -399,15 +426,27 @@ class Run:
                 self.at(change[0], self._set_rate, (number, change[1]))
         for end in self.ends:
             self.touched[end] = None
-        self._loop()
+        self._loop(self.settings.until)
         for end in self.ends:
             self._take_events(end)
+        if self.settings.multilink is not None:
+            self._count_fragments()
         return build_result(self, self.settings, self._said, describe(self._workload))
 
-    def _loop(self) -> None:
+    def _connect(self) -> None:
+        for number in range(len(self.lines)):
+            for end in self.ends:
+                end.bundle.connected(end.members[number], self.now)
+                self.touched[end] = None
+
+    def _count_fragments(self) -> None:
+        sender, receiver = (end.bundle.stats(self.now) for end in self.ends)
+        self.extra["fragments"] = sum(line.fragments_sent for line in sender.lines)
+        self.extra["fragments lost"] = receiver.dropped.get("lost", 0)
+
+    def _loop(self, until: float) -> None:
         heap, touched = self.heap, self.touched
         first, second = self.ends
-        until = self.settings.until
         still = 0
         while True:
             while touched:
@@ -436,8 +475,13 @@ class Run:
                 entry = heappop(heap)
                 entry[2](entry[3])
             else:
-                due.bundle.tick(self.now)
+                self._tick(due)
                 touched[due] = None
+
+    def _tick(self, end: End) -> None:
+        packets = end.bundle.tick(self.now)
+        if packets:
+            self.ends[end is self.ends[0]].traffic.deliver(packets, self.now, 0)
 
     def _serve(self, end: End) -> None:
         bundle, ways = end.bundle, end.ways
@@ -458,7 +502,7 @@ class Run:
         end.deadline = math.inf if deadline is None else deadline
 
     def _idle(self) -> bool:
-        return not any(end.bundle.backlog for end in self.ends) and not any(
+        return not any(end.bundle.backlog or end.bundle.unordered for end in self.ends) and not any(
             way.flying for pair in self._ways for way in pair
         )
 
@@ -479,6 +523,7 @@ class Run:
         if self.lines[number].cut == "hangup":
             for end in self.ends:
                 end.bundle.disconnected(end.members[number], now, "hangup")
+                self._tick(end)
                 self.touched[end] = None
 
     def _revive(self, number: int) -> None:
@@ -552,6 +597,7 @@ def simulate(
     queue_bytes: int = 262144,
     queue_time: float = 0.5,
     flow_of: Callable[[bytes], Hashable] | None = None,
+    multilink: Multilink | None = None,
     trace: bool = False,
 ) -> Result:
     """Simulate a bond and tell how it went.
@@ -571,6 +617,8 @@ def simulate(
         until: end after so many seconds, whatever is under way.
         queue_bytes, queue_time: the bond's limits on what waits, as of `Bundle`.
         flow_of: tells a packet's flow, as of `Bundle`.
+        multilink: bundle the lines by PPP Multilink. Lines with the default framing have `Ppp()` then. Lines that
+            negotiate are connected 30 s before time 0, so that the traffic finds them open.
         trace: record where each frame went, for timelines.
 
     Raises:
@@ -603,10 +651,12 @@ def simulate(
         queue_time=queue_time,
         flow_of=flow_of,
         trace=trace,
+        multilink=multilink,
     )
     workload = Bulk() if workload is None else workload
     if not isinstance(workload, Workload):
         raise ConfigurationError("workload", f"a workload such as Bulk(289284), not {workload!r}")
-    return Run(
-        as_lines(lines), workload, (scheduler, scheduler if back_scheduler is None else back_scheduler), settings
-    ).run()
+    given = as_lines(lines)
+    if multilink is not None:
+        given = tuple(attrs.evolve(line, framing=Ppp()) if line.framing == Slip() else line for line in given)
+    return Run(given, workload, (scheduler, scheduler if back_scheduler is None else back_scheduler), settings).run()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from eqlbond.core.member import Member
 from eqlbond.events import Event
 from eqlbond.sim.frames import merge
 from eqlbond.sim.record import Placed, Traffic
@@ -214,29 +215,47 @@ def _lines(run: Run, end: End, duration: float) -> tuple[tuple[LineResult, ...],
             payload[line] += size
             if number not in traffic.useless:
                 needful[line] += size
-    total = sum(member.bytes_sent for member in end.members) or 1
+    sent = [Sent(member, run) for member in end.members]
+    total = sum(each.bytes for each in sent) or 1
     lines = []
     needed = 0.0
-    for number, member in enumerate(end.members):
+    for number, (member, each) in enumerate(zip(end.members, sent, strict=True)):
         way = end.ways[member]
         spec = way.model.spec
-        bits = member.bytes_sent * spec.bits_per_byte
+        bits = each.bytes * spec.bits_per_byte
         # Framing in proportion: what was lost or came twice did not have to go.
-        needed += bits * needful[number] / member.payload_sent if member.payload_sent else 0.0
+        needed += bits * needful[number] / each.payload if each.payload else 0.0
         lines.append(
             LineResult(
                 name=member.name,
                 rate=run.lines[number].rate,
-                frames=member.packets_sent,
+                frames=each.frames,
                 payload_bytes=payload[number],
-                wire_bytes=member.bytes_sent,
-                share=member.bytes_sent / total,
+                wire_bytes=each.bytes,
+                share=each.bytes / total,
                 busy=min(1.0, bits / spec.rate / duration) if spec.rate and duration else 0.0,
                 queue_peak=way.queue_peak,
                 reclaimed=member.reclaimed,
             )
         )
+    if run.settings.multilink is not None:
+        # A packet went by several lines: in proportion over all of them. Headers of fragments are no payload.
+        header = sum(each.fragments for each in sent) * end.bundle.fragment_header + len(traffic.entered)
+        carried = sum(each.payload for each in sent) - header
+        bits = sum(each.bytes * end.ways[m].model.spec.bits_per_byte for m, each in zip(end.members, sent, strict=True))
+        needed = bits * sum(needful) / carried if carried > 0 else 0.0
     return tuple(lines), needed
+
+
+class Sent:
+    """What a member has sent since time 0."""
+
+    def __init__(self, member: Member, run: Run) -> None:
+        before = run.base.get(member, (0, 0, 0))
+        self.bytes = member.bytes_sent - before[0]
+        self.frames = member.packets_sent - before[1]
+        self.payload = member.payload_sent - before[2]
+        self.fragments = member.fragments_sent
 
 
 def _drops(run: Run) -> dict[str, int]:
