@@ -335,6 +335,16 @@ class Bundle:
         return self._enough
 
     @property
+    def fragment_header(self) -> int:
+        """Bytes that Multilink puts before each fragment; 0 without it."""
+        return 0 if self._mux is None else self._mux.fragmenter.overhead
+
+    @property
+    def unordered(self) -> int:
+        """Bytes of Multilink fragments that have arrived and wait for others in front of them."""
+        return 0 if self._mux is None else self._mux.reassembler.held
+
+    @property
     def queued_packets(self) -> int:
         """Packets that wait for a place on a line."""
         return self._sender.queued_packets
@@ -447,9 +457,10 @@ class Bundle:
                 self._lines_are((*self._up, member.line), now)
                 self._sender.place_waiting(now)
             else:
-                goodbye = "the peer ended the connection"
-                again = "the connection is being negotiated again"
-                self._paused(member, now, goodbye if link.leaving else again)
+                reason = "the connection is being negotiated again"
+                if link.leaving:
+                    reason = getattr(link, "ending", None) or "the peer ended the connection"
+                self._paused(member, now, reason)
         self._sender.serve(member)
 
     def _paused(self, member: Member, now: float, reason: str) -> None:

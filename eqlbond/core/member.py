@@ -564,11 +564,10 @@ class Member:
             assert isinstance(packet, Fragment)
             if packet.number is None and self.stamp is not None:
                 self.stamp(packet)
-            self.last_number = packet.number or 0
+            self.last_number = max(self.last_number, packet.number or 0)
             self.fragments_sent += 1
-        frame = packet.frame
-        if frame is None or packet.sized_for is not self.line.framing:
-            frame = link.encode(packet)
+        made = packet.frame
+        frame = made if made is not None and packet.sized_for is self.line.framing else link.encode(packet)
         if len(frame) != size:
             _set_planned(self.line, self.line.planned + len(frame) - size)
             _set_free(self.line, self.line.free + (len(frame) - size) * self.line.byte_time)
@@ -600,7 +599,7 @@ class Member:
             packet = sent.popleft()[1]
             if packet.__class__ is Fragment:
                 assert isinstance(packet, Fragment)
-                self.gone_number = packet.number or 0
+                self.gone_number = max(self.gone_number, packet.number or 0)
 
     def _hear(self, now: float, unsent: int) -> None:
         """Correct the byte clock by what the port still holds, and learn a rate that is lower than was said."""

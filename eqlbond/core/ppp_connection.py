@@ -89,6 +89,11 @@ class PppConnection:
         return self.link.phase is Phase.TERMINATE and not self._terminating
 
     @property
+    def ending(self) -> str | None:
+        """Why the connection is ending; None while it is not, or where there is no more to say than that it is."""
+        return self.link.failure if self.link.phase is Phase.TERMINATE else None
+
+    @property
     def phase(self) -> str:
         """The phase, for people."""
         return self.link.phase.value

@@ -124,8 +124,8 @@ class Reassembler:
             joined = self._fresh.pop(link)
             # What is sent on a new connection is not older than it: the peer has lost the bundle and begun another.
             if ahead >= self._half and self._space - ahead > expected - joined:
-                self._restart(number)
-                expected, ahead = number, 0
+                self._restart()
+                expected, ahead = 0, number
         if ahead >= self._half:
             counts.duplicates += 1
             if ahead - self._space + expected >= 0:
@@ -163,7 +163,8 @@ class Reassembler:
         self._close_gaps(now, packets)
         return packets
 
-    def _restart(self, number: int) -> None:
+    def _restart(self) -> None:
+        """The peer counts from 0 again (RFC 1990 section 3); which of its fragments arrived first says nothing."""
         self._count("restarted")
         self._waiting.clear()
         self._numbers.clear()
@@ -171,9 +172,9 @@ class Reassembler:
         if self._parts is not None:
             self._count("incomplete")
             self._parts = None
-        self._next = number
-        self._last = dict.fromkeys(self._last, number - 1)
-        self._fresh = dict.fromkeys(self._fresh, number)
+        self._next = 0
+        self._last = dict.fromkeys(self._last, -1)
+        self._fresh = dict.fromkeys(self._fresh, 0)
         self._gone.clear()
 
     def _whole(self, data: bytes) -> list[bytes]:

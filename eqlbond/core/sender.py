@@ -265,11 +265,20 @@ class Sender:
         gone = max(gone, self._mux.fragmenter.gone)
         for queue in (self._urgent, self._queue):
             old = [p for p in queue if isinstance(p, Fragment) and p.number is not None and p.last < gone]
-            for packet in old:
-                queue.remove(packet)
-                self._drop(packet, "its line was cut")
+            for fragment in old:
+                queue.remove(fragment)
+                self._drop(fragment, "its line was cut")
         self._uncut(numbered=True)
         self._mux.fragmenter.withdraw()
+        # What has come back may be of a flow that has passed it since.
+        passing = [packet for packet in self._urgent if packet.priority <= 0]
+        if passing:
+            for packet in passing:
+                packet.express = False
+                self._urgent.remove(packet)
+            merged = sorted([*passing, *self._queue], key=_place_in_line)
+            self._queue.clear()
+            self._queue.extend(merged)
 
     def _uncut(self, *, numbered: bool) -> None:
         """Fragments that are queued become whole packets again; those with a number only with `numbered`."""

@@ -16,6 +16,8 @@ from eqlbond.ppp.config import Ppp
 from eqlbond.schedulers import EarliestDelivery
 
 FLAG = 0x7E
+MULTILINK = Multilink()
+PPP = Ppp()
 
 
 @attrs.define
@@ -96,9 +98,9 @@ class Joined:
     def __init__(
         self,
         *rates: float | None,
-        multilink: Multilink | None = Multilink(),
+        multilink: Multilink | None = MULTILINK,
         far_multilink: Multilink | None = None,
-        ppp: Ppp | list[Ppp] = Ppp(),
+        ppp: Ppp | list[Ppp] = PPP,
         far_ppp: Ppp | list[Ppp] | None = None,
         latency: float = 0.0,
         faults: Faults | None = None,
