@@ -197,6 +197,8 @@ class SerialSlave(Slave):
         xonxoff: software flow control; only with a framing that escapes XON and XOFF.
         exclusive: refuse to share the port (flock, TIOCEXCL); default True.
         low_latency: ask the driver for low latency (FTDI adapters wait 16 ms otherwise).
+        dtr, rts: the state of these lines while the port is open; None: on, or with `rtscts` the driver's.
+        hupcl: drop DTR and RTS when the port is closed, so that a modem hangs up; None, the default: as it was set.
         modem: what has a dialogue on the port before packets flow, such as `eqlbond.modem.Modem`.
         lock: hold the port's UUCP lock file (`eqlbond.lock`) while it is open; True: in ``/var/lock``, or the
             directory of the lock files.
@@ -225,6 +227,9 @@ class SerialSlave(Slave):
         xonxoff: bool = False,
         exclusive: bool = True,
         low_latency: bool = False,
+        dtr: bool | None = None,
+        rts: bool | None = None,
+        hupcl: bool | None = None,
         modem: Dialler | None = None,
         lock: bool | str | os.PathLike[str] = False,
     ) -> None:
@@ -243,6 +248,8 @@ class SerialSlave(Slave):
             raise ConfigurationError("stopbits", f"1, 1.5 or 2, not {stopbits!r}")
         if xonxoff and not getattr(framing, "escapes_xonxoff", False):
             raise ConfigurationError("xonxoff", "this framing does not escape XON and XOFF; use rtscts")
+        if rtscts and rts is not None:
+            raise ConfigurationError("rts", "with rtscts the driver moves this line: leave it None")
         if modem is not None and (isinstance(modem, type) or not isinstance(modem, Dialler)):
             raise ConfigurationError("modem", f"a Modem, or None, not {modem!r}")
         if not isinstance(lock, bool | str | os.PathLike) or lock == "":
@@ -260,6 +267,9 @@ class SerialSlave(Slave):
             "xonxoff": xonxoff,
             "exclusive": exclusive,
             "low_latency": low_latency,
+            "dtr": dtr,
+            "rts": rts,
+            "hupcl": hupcl,
         }
 
         async def connect(
