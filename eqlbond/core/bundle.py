@@ -113,7 +113,7 @@ class Bundle:
         """
         if member in self.members:
             raise AlreadyEnslaved(f"{member.name} serves this bond already")
-        if member.mtu_limit is not None and member.mtu_limit < self.mtu:
+        if member.mtu_limit is not None and member.mtu_limit < self.mtu and self._mux is None:
             problem = f"{member.name} carries {member.mtu_limit} bytes, the bond's MTU is {self.mtu}"
             raise ConfigurationError("mtu", problem)
         member.framing.framer(self.mtu)
@@ -184,6 +184,7 @@ class Bundle:
             member.lost["in the port"] = member.lost.get("in the port", 0) + len(begun)
             begun = []
         link = member.link
+        self._note_gone(member, member.gone_number)
         member.disconnect(now, reason)
         self._events.extend(link.take_events(member.owner))
         self._sender.forget(member)
@@ -208,6 +209,7 @@ class Bundle:
         was_up = member.line.up
         reclaimed = self._sender.take_back(member, now)
         member.retire()
+        self._note_gone(member, member.last_number)
         member.reclaimed += reclaimed
         self._tell_down(member, now, reason, None, reclaimed)
         link.terminate(now)
@@ -350,7 +352,7 @@ class Bundle:
         """Something of the bundle has moved: its links, its network protocols, or both."""
         mux = self._mux
         assert mux is not None
-        mux.flush()
+        mux.flush(now)
         for news in mux.network.take_events():
             event = as_event(news, None)
             if event is not None:
@@ -359,7 +361,9 @@ class Bundle:
             self._follow(member, now)
         self._freed += mux.take_free(now)
         if not mux.links:
-            self._sender.begin_anew()
+            self._sender.begin_anew(self.members)
+            for member in self.members:
+                member.gone_number = -1
 
     def _follow(self, member: Member, now: float) -> None:
         link = member.link
@@ -385,8 +389,9 @@ class Bundle:
                 first = not self._up
                 mtu = min(link.mtu, self.mtu if member.mtu_limit is None else member.mtu_limit)
                 if self._mux is not None:
-                    mtu = link.mtu
-                    member.last_number = self._mux.fragmenter.next_number - 1
+                    mtu = link.mtu if member.mtu_limit is None else min(link.mtu, member.mtu_limit)
+                    member.first_number = self._mux.fragmenter.next_number
+                    member.last_number = member.first_number - 1
                 member.told_down = False
                 member.go_up(mtu, self._framing_of(member))
                 self._events.append(SlaveUp(now, member.owner))
@@ -404,10 +409,18 @@ class Bundle:
         """The connection is there and carries no packets for the moment."""
         reclaimed = self._sender.take_back(member, now)
         member.pause()
+        self._note_gone(member, member.last_number)
         member.reclaimed += reclaimed
         self._tell_down(member, now, reason, None, reclaimed)
         self._line_left(member, now, reason)
         self._sender.place_waiting(now)
+
+    def _note_gone(self, member: Member, number: int) -> None:
+        """A line leaves the bundle; the fragments that have gone by it, up to this number, are not sent again."""
+        if self._mux is not None:
+            fragmenter = self._mux.fragmenter
+            fragmenter.gone = max(fragmenter.gone, number)
+            member.gone_number = -1
 
     def _tell_down(self, member: Member, now: float, reason: str, error: BaseException | None, reclaimed: int) -> None:
         """Once for each time that the line was up, or was to come up."""
