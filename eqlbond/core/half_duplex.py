@@ -27,6 +27,7 @@ from eqlbond.exceptions import ConfigurationError
 from eqlbond.packet import Packet
 
 _put = object.__setattr__
+_ROUNDING = 1e-6  # seconds
 
 
 def _seconds(field: str, value: Any) -> None:
@@ -131,7 +132,7 @@ class Turns:
         self._continues = (
             self._heard < self._began
             and start - self.left <= self.rule.turnaround / 2
-            and start - self._began < self.rule.burst
+            and start - self._began < self.rule.burst - _ROUNDING
         )
         if self._continues:
             return now
