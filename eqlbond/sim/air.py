@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,7 @@ if TYPE_CHECKING:
     from eqlbond.sim.way import Way
 
 _ROUNDING = 1e-9  # seconds
+_OF_A_BYTE = 1e-6
 
 
 class Air:
@@ -50,8 +52,8 @@ class Air:
         damaged: bytearray | None = None
         for start, end in self._talks:
             if start < arrival - _ROUNDING and end > begin + _ROUNDING:
-                first = max(0, int((start - begin) / byte_time + _ROUNDING))
-                last = min(len(data), -int(-(end - begin) // byte_time))
+                first = max(0, math.floor((start - begin) / byte_time + _OF_A_BYTE))
+                last = min(len(data), math.ceil((end - begin) / byte_time - _OF_A_BYTE))
                 damaged = bytearray(data) if damaged is None else damaged
                 damaged[first:last] = bytes(byte ^ 0xFF for byte in damaged[first:last])
         return data if damaged is None else bytes(damaged)

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import random
 from collections import deque
-from types import SimpleNamespace
+from unittest.mock import Mock
 
 import pytest
 
 from benchmarks.half_duplex import measure
 from eqlbond import ConfigurationError, HalfDuplex, Hdlc, Ppp, SlaveDown
 from eqlbond.cli.simulate import sim_line
+from eqlbond.core.line_model import LineModel
 from eqlbond.sim import Bulk, LineSpec, RequestResponse, SimLine, Trace, simulate
 from eqlbond.sim.air import Air
+from eqlbond.sim.way import Way
 
 TURNS = HalfDuplex()
 
@@ -63,7 +66,7 @@ def test_what_arrives_while_an_end_talks_is_damaged(later, latency, expected):
 )
 def test_only_what_was_talked_over_is_damaged(talks, bad):
     """Ten bytes of 100 ms each arrive from 1.0 to 2.0."""
-    there, here = (SimpleNamespace(flying=deque(), model=SimpleNamespace(spec=LineSpec(100))) for _ in range(2))
+    there, here = (Mock(Way, flying=deque(), model=LineModel(LineSpec(100), random.Random(1))) for _ in range(2))
     there.flying.append((10, 0.0, None))
     air = Air(here, there)
     for start, end in talks:
@@ -73,7 +76,7 @@ def test_only_what_was_talked_over_is_damaged(talks, bad):
 
 
 def test_what_was_said_long_ago_is_forgotten():
-    there, here = (SimpleNamespace(flying=deque(), model=None) for _ in range(2))
+    there, here = (Mock(Way, flying=deque(), model=None) for _ in range(2))
     air = Air(here, there)
     for n in range(1000):
         air.talk(2.0 * n, 2.0 * n + 1.0, 2.0 * n)
