@@ -518,6 +518,8 @@ class Bundle:
     def receive(self, member: Member, data: bytes, now: float) -> list[Packet]:
         """Take what the member's port has read; return the packets for the application, in order of arrival."""
         packets = member.receive(data, now)
+        if member.takes_turns:
+            self._sender.serve(member)
         link = member.link
         if link is not None:
             if link.stirred:

@@ -79,6 +79,9 @@ class Member:
         ConfigurationError: a value cannot work.
     """
 
+    takes_turns = False
+    """Whether what is heard on the line tells when this end may send (`HalfDuplexMember`)."""
+
     __slots__ = (
         "_express",
         "_express_run",

@@ -6,6 +6,7 @@ import math
 import random
 from typing import TYPE_CHECKING, Any
 
+from eqlbond.sim.air import Air
 from eqlbond.sim.line import SimLine
 from eqlbond.sim.way import Way
 
@@ -35,6 +36,8 @@ class Cable:
         """Bits that the line could have carried until it was last counted, towards end 1."""
         first, second = (self._make_way(side, seed) for side in (0, 1))
         self.ways: tuple[Way, Way] = (first, second)
+        if line.half_duplex:
+            first.air, second.air = Air(first, second), Air(second, first)
 
     def _make_way(self, side: int, seed: int) -> Way:
         run, line, number = self._run, self._line, self._number

@@ -5,13 +5,15 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
 from eqlbond.core.bundle import Bundle
+from eqlbond.core.half_duplex import HalfDuplexMember
 from eqlbond.core.member import Member
 from eqlbond.events import Event
+from eqlbond.exceptions import ConfigurationError
 from eqlbond.schedulers.base import Scheduler
 from eqlbond.sim.frames import Payloads, SizedFraming
 from eqlbond.sim.line import SimLine
@@ -58,6 +60,8 @@ def make_ends(
 ) -> tuple[End, End]:
     """Both ends, each with a member for every line. Raises `ConfigurationError`."""
     sized = settings.frames == "size"
+    if sized and any(line.in_pieces for line in lines):
+        raise ConfigurationError("frames", "ends that take turns, or should, hear bytes: frames='codec'")
     framings = [SizedFraming(line.framing, payloads) if sized else line.framing for line in lines]
     ends = []
     for side, scheduler in enumerate(schedulers):
@@ -74,17 +78,22 @@ def make_ends(
         for number, (line, framing) in enumerate(zip(lines, framings, strict=True)):
             spec = line.back_spec() if side else line.forth()
             rate = spec.rate if line.nominal_rate is None else line.nominal_rate
-            member = Member(
-                line.label(number),
-                attrs.evolve(framing) if isinstance(framing, SizedFraming) else framing,
-                rate=rate,
-                bits_per_byte=spec.bits_per_byte,
-                latency=spec.latency if line.nominal_latency is None else line.nominal_latency,
-                priority=line.priority,
-                mtu=line.mtu,
-                owner=line.label(number),
-                whole_frames=settings.pacing == "frames" and spec.buffer is None,
-            )
+            options: dict[str, Any] = {
+                "rate": rate,
+                "bits_per_byte": spec.bits_per_byte,
+                "latency": spec.latency if line.nominal_latency is None else line.nominal_latency,
+                "priority": line.priority,
+                "mtu": line.mtu,
+                "owner": line.label(number),
+                "whole_frames": settings.pacing == "frames" and spec.buffer is None and not line.in_pieces,
+            }
+            if isinstance(framing, SizedFraming):
+                framing = attrs.evolve(framing)
+            if line.turns is None:
+                member = Member(line.label(number), framing, **options)
+            else:
+                lots = random.Random(f"turns {number} {side} {settings.seed}")
+                member = HalfDuplexMember(line.label(number), framing, half_duplex=line.turns, random=lots, **options)
             bundle.add(member, 0.0)
             members.append(member)
         ends.append(End("ab"[side], bundle, members, Traffic(sized)))

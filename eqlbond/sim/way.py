@@ -16,6 +16,7 @@ from eqlbond.sim.line import SimLine
 from eqlbond.sim.record import Placed
 
 if TYPE_CHECKING:
+    from eqlbond.sim.air import Air
     from eqlbond.sim.engine import Run
 
 
@@ -28,6 +29,7 @@ class Way:
     """One direction of one line."""
 
     __slots__ = (
+        "air",
         "arrive",
         "certain",
         "checks",
@@ -69,13 +71,14 @@ class Way:
         self.tells = line.tells_queue
         # A whole packet that was hit shows at once that it does not come out; a fragment may have to wait for others.
         self.checks = bool(spec.byte_error_rate) and run.settings.multilink is None
-        self.touches = negotiates(line.framing)
+        self.touches = negotiates(line.framing) or line.turns is not None
         self.flying: deque[tuple[int, float, Packet | None]] = deque()  # size, start, packet; None: control
         self.epoch = 0
         self.done = self.pulled = 0
         self.control = 0  # bytes of frames that carried no packet
         self.queue_peak = 0.0
         self.arrive = self._arrive
+        self.air: Air | None = None  # of a half-duplex line; the opposite way has its own
 
     def serve(self, now: float) -> None:
         """The port takes what the bundle has for it now."""
@@ -98,6 +101,8 @@ class Way:
             arrival = None if model.lost_bytes > lost else model.last_arrival()
         else:
             arrival = model.transit(size, now)
+        if self.air is not None:
+            self.air.talk(start, model.free, now)
         if model.free - now > self.queue_peak:
             self.queue_peak = model.free - now
         if arrival is None:
@@ -128,7 +133,7 @@ class Way:
             member.framing.made[0].arrived = [packet]  # type: ignore[attr-defined]
             packets = to.bundle.receive(member, sized_payload(size), now)
         else:
-            data = self.model.pull(now)
+            data = self._pull(now)
             self.pulled += len(data)
             self.done += size
             packets = to.bundle.receive(member, data, now) if data else []
@@ -140,6 +145,15 @@ class Way:
             run.touched[to] = None
         if run.placed is not None:
             self._place(packet, size, start, start + size * self.model.spec.byte_time, now)
+
+    def _pull(self, now: float) -> bytes:
+        """What has arrived; of a half-duplex line, as it comes out there."""
+        data = self.model.pull(now)
+        if self.air is not None and data:
+            there = self.to.ways[self.to_member].air
+            if there is not None:
+                return there.damage(data, now)
+        return data
 
     def _place(
         self, packet: Packet | None, size: int, start: float, end: float, arrival: float | None, lost: str = ""
@@ -158,7 +172,7 @@ class Way:
     def cut(self, now: float) -> None:
         """What is waiting and what is on its way is lost; the part of a frame that is there already, has been read."""
         if not self.sized:
-            data = self.model.pull(now)
+            data = self._pull(now)
             packets = self.to.bundle.receive(self.to_member, data, now) if data else []
             if packets:
                 self.traffic.deliver(packets, now, self.index)
