@@ -15,6 +15,7 @@ from eqlbond.aio.slave import Connection, Slave
 from eqlbond.core.bundle import Bundle
 from eqlbond.core.member import Member
 from eqlbond.core.multilink import Multilink
+from eqlbond.core.queues import QueueDiscipline
 from eqlbond.events import (
     BondDown,
     BondUp,
@@ -122,6 +123,8 @@ class Master:
         on_packets: called with a list of packets as they arrive, instead of iterating; for high rates.
         flow_of: tells the flow of a payload where `send` was given none, such as `eqlbond.codec.ip.flow_key`; packets
             of a flow that has nothing waiting pass bulk.
+        queue: how packets wait for a line: `FqCoDel()` serves flows fairly and keeps their queues short, by dropping,
+            so that `send` hardly ever waits; for IP traffic of many, as a router has. None: first in, first out.
         multilink: bundle the slaves by PPP Multilink (RFC 1990): packets arrive in order and are cut into fragments
             over idle lines. All slaves have `Ppp` framing then. None: packets are balanced whole.
         close_timeout: seconds that closing may take, default 5.
@@ -141,6 +144,7 @@ class Master:
         receive_bytes: int = 1048576,
         on_packets: Callable[[list[Packet]], object] | None = None,
         flow_of: Callable[[bytes], Hashable] | None = None,
+        queue: QueueDiscipline | None = None,
         multilink: Multilink | None = None,
         close_timeout: float = 5.0,
     ) -> None:
@@ -154,6 +158,7 @@ class Master:
             queue_bytes=queue_bytes,
             queue_time=queue_time,
             flow_of=flow_of,
+            queue=queue,
             multilink=multilink,
             random=random.SystemRandom(),
         )
