@@ -369,11 +369,8 @@ class Master:
         try:
             await self._open_line(slave)
         except BaseException as error:
-            try:
-                await self._shut(slave, 0.0)
-            finally:
-                self._detach(slave, "cannot be opened")
-                self._serve()
+            self._detach(slave, "cannot be opened")
+            self._serve()
             if isinstance(error, LineError):
                 self._check_open()  # closed meanwhile: that is the reason
             raise
@@ -413,14 +410,8 @@ class Master:
         """
         self._check_open()
         self._check_slave(slave)
-        if slave.connection is not None:
-            if not slave.connection.lost and not slave.connection.closing:
-                raise AlreadyEnslaved(f"{slave.name}: its line is open")
-            await self._shut(slave, 0.0)
-            self._check_open()
-            self._check_slave(slave)
-            if slave.connection is not None:
-                raise AlreadyEnslaved(f"{slave.name}: its line is open")
+        if slave.connection is not None and not slave.connection.lost and not slave.connection.closing:
+            raise AlreadyEnslaved(f"{slave.name}: its line is open")
         await self._open_line(slave)
         self._serve()
 
@@ -505,23 +496,21 @@ class Master:
 
     async def _open_line(self, slave: Slave) -> None:
         connection = Connection(self, slave)
+        before, slave.last_connection = slave.last_connection, connection
         slave.connection = connection
         try:
-            await slave.open(lambda: connection)
-            await connection.made
+            if before is not None:
+                await before.shut(0.0)
+            if connection.abandoned:
+                raise LineError(slave.name, "closed while it was opened")
+            await connection.open()
         except BaseException:
-            # An open that is cancelled half-way may still produce a transport; it is closed as it comes.
-            connection.abandoned = True
-            if connection.transport is None and slave.connection is connection:
-                slave.connection = None
-            raise
-
-    async def _shut(self, slave: Slave, seconds: float) -> None:
-        connection = slave.connection
-        if connection is not None:
-            await connection.shut(seconds)
             if slave.connection is connection:
                 slave.connection = None
+                self._bundle.disconnected(slave.member, self._now(), "not opened")
+            # Cancelled half-way it may still produce a transport, which is closed as it comes.
+            await connection.shut(0.0)
+            raise
 
     # -- what the connections tell
 
@@ -862,7 +851,9 @@ class Master:
     def _close_after(slave: Slave) -> None:
         """A connection that has ended by itself, as PPP does, leaves its port open: close it."""
         connection = slave.connection
-        if connection is not None and slave.member.link is None and not connection.lost and not connection.closing:
+        if connection is None or connection.transport is None:  # None: the next one, which is being opened already
+            return
+        if slave.member.link is None and not connection.lost and not connection.closing:
             connection.begin_shut(1.0)
 
     def _log_event(self, event: Event) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import os
+import random
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Final, Protocol, runtime_checkable
 
@@ -13,6 +14,7 @@ import attrs
 from eqlbond.aio import serial as port
 from eqlbond.codec.base import Framing
 from eqlbond.codec.slip import Slip
+from eqlbond.core.half_duplex import HalfDuplex, HalfDuplexMember, check_half_duplex
 from eqlbond.core.member import Member
 from eqlbond.exceptions import ConfigurationError, LineError
 from eqlbond.lock import LOCK_DIRECTORY, UucpLock
@@ -75,6 +77,8 @@ BAUDRATE: Final = _BaudRate()
 # A paced line is given bytes by its byte clock, so its transport's buffer is empty but for a port that stalls.
 _ROOM = 65536
 _HIGH_WATER = 32768
+_GIVING_UP = 5.0
+"""Seconds that an opening may take to end once it is cancelled; a modem hangs up meanwhile."""
 
 
 class Slave:
@@ -90,6 +94,8 @@ class Slave:
         latency: seconds from here to the far end, beyond the sending time.
         priority: weight for schedulers that use weights; None: the rate.
         mtu: the largest packet that this line may carry; None: whatever the bond's is.
+        half_duplex: how the ends take turns on a line where only one can talk at a time; it needs a rate. None: both
+            talk at once.
         name: for people; None: a number.
 
     Raises:
@@ -108,11 +114,14 @@ class Slave:
         latency: float = 0.0,
         priority: float | None = None,
         mtu: int | None = None,
+        half_duplex: HalfDuplex | None = None,
         name: str | None = None,
     ) -> None:
         if not callable(connect):
             raise ConfigurationError("connect", f"a function that opens the line, not {connect!r}")
+        check_half_duplex(half_duplex, rate)
         self._connect = connect
+        self._half_duplex = half_duplex
         self.name = name if name is not None else f"slave{next(self._numbers)}"
         self._options: dict[str, Any] = {
             "framing": Slip() if framing is None else framing,
@@ -127,10 +136,16 @@ class Slave:
         self.bits_learnt = bits_per_byte is None
         self.member = self._make_member()
         self.connection: Connection | None = None
+        self.last_connection: Connection | None = None
+        """The latest one, whose port may not be closed yet; the next one waits for that."""
         self.master: Master | None = None
 
     def _make_member(self) -> Member:
-        return Member(self.name, owner=self, **self._options)
+        if self._half_duplex is None:
+            return Member(self.name, owner=self, **self._options)
+        return HalfDuplexMember(
+            self.name, half_duplex=self._half_duplex, random=random.SystemRandom(), owner=self, **self._options
+        )
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name} {'up' if self.up else 'down'}>"
@@ -185,7 +200,7 @@ class PortSlave(Slave):
         bits_per_byte: None: what the modem tells, and otherwise `port_bits`.
         modem: what has a dialogue on the port before packets flow.
         port_name: for errors and logs.
-        framing, latency, priority, mtu, name: as for `Slave`; the name is by default that of the port.
+        framing, latency, priority, mtu, half_duplex, name: as for `Slave`; the name is by default that of the port.
 
     Raises:
         ConfigurationError: a value cannot work; `field` names it.
@@ -203,6 +218,7 @@ class PortSlave(Slave):
         latency: float,
         priority: float | None,
         mtu: int | None,
+        half_duplex: HalfDuplex | None,
         modem: Dialler | None,
         port_name: str,
         name: str | None,
@@ -222,6 +238,7 @@ class PortSlave(Slave):
             latency=latency,
             priority=priority,
             mtu=mtu,
+            half_duplex=half_duplex,
             name=name if name is not None else port_name,
         )
         self.rate_learnt = isinstance(rate, _BaudRate)
@@ -259,7 +276,7 @@ class SerialSlave(PortSlave):
         modem: what has a dialogue on the port before packets flow, such as `eqlbond.modem.Modem`.
         lock: hold the port's UUCP lock file (`eqlbond.lock`) while it is open; True: in ``/var/lock``, or the
             directory of the lock files.
-        latency, priority, mtu, name: as for `Slave`; the name is by default the device.
+        latency, priority, mtu, half_duplex, name: as for `Slave`; the name is by default the device.
 
     Raises:
         ConfigurationError: a value cannot work; `field` names it.
@@ -276,6 +293,7 @@ class SerialSlave(PortSlave):
         latency: float = 0.0,
         priority: float | None = None,
         mtu: int | None = None,
+        half_duplex: HalfDuplex | None = None,
         name: str | None = None,
         bytesize: int = 8,
         parity: str = "N",
@@ -344,6 +362,7 @@ class SerialSlave(PortSlave):
             latency=latency,
             priority=priority,
             mtu=mtu,
+            half_duplex=half_duplex,
             modem=modem,
             port_name=device,
             name=name,
@@ -365,7 +384,9 @@ class Connection(asyncio.Protocol):
         loop = asyncio.get_running_loop()
         self.made: asyncio.Future[None] = loop.create_future()
         self.gone: asyncio.Future[None] = loop.create_future()
+        self._opening: asyncio.Task[None] | None = None
         self._shutting: asyncio.Task[None] | None = None
+        self._deadline = 0.0  # of closing
 
     # -- asyncio's side
 
@@ -377,7 +398,7 @@ class Connection(asyncio.Protocol):
         if isinstance(info, LineInfo):
             self.info = info
         if self.abandoned:
-            self.transport.abort()
+            self.transport.abort()  # _shut waits for the rest
             return
         set_limits = getattr(transport, "set_write_buffer_limits", None)
         if set_limits is not None:
@@ -413,6 +434,22 @@ class Connection(asyncio.Protocol):
             self.gone.set_result(None)
 
     # -- the master's side
+
+    async def open(self) -> None:
+        """Open the line. When `begin_shut` is called meanwhile, the attempt is given up.
+
+        Raises:
+            LineError: it cannot be opened, or is not to be any more.
+        """
+        self._opening = asyncio.ensure_future(self.slave.open(lambda: self))
+        me = asyncio.current_task()
+        try:
+            await self._opening
+            await self.made
+        except asyncio.CancelledError:
+            if self.abandoned and (me is None or not me.cancelling()):
+                raise LineError(self.slave.name, "closed while it was opened") from None
+            raise
 
     def failed(self) -> BaseException | None:
         """An error that the port has met and its transport has not reported yet."""
@@ -453,10 +490,14 @@ class Connection(asyncio.Protocol):
         """Close once, whoever asks and however often; the task ends when the port is closed.
 
         Args:
-            seconds: how long written bytes may take to leave.
+            seconds: how long written bytes may take to leave; a later call can only shorten it.
         """
-        if self._shutting is None:
-            self._shutting = asyncio.ensure_future(self._shut(seconds))
+        deadline = asyncio.get_running_loop().time() + seconds
+        if self._shutting is not None:
+            self._deadline = min(self._deadline, deadline)
+        else:
+            self._deadline = deadline
+            self._shutting = asyncio.ensure_future(self._shut())
             self.master._shutting.add(self._shutting)
             self._shutting.add_done_callback(self.master._shutting.discard)
         return self._shutting
@@ -465,15 +506,14 @@ class Connection(asyncio.Protocol):
         """Close, as `begin_shut` does, and wait until the port is closed."""
         await asyncio.shield(self.begin_shut(seconds))
 
-    async def _shut(self, seconds: float) -> None:
+    async def _shut(self) -> None:
         loop = asyncio.get_running_loop()
-        deadline = loop.time() + seconds
-        closing_time = self.info.closing_time
         if self.transport is None:
             self.abandoned = True
-            return
+            if not await self._give_up_opening():
+                return
         try:
-            while not self.lost and self.unsent() and loop.time() < deadline:
+            while not self.lost and self.unsent() and loop.time() < self._deadline:
                 await asyncio.sleep(0.01)
             stuck = not self.lost and self.buffered() > 0
         except Exception as error:  # a transport is somebody's code; closing goes on
@@ -486,9 +526,22 @@ class Connection(asyncio.Protocol):
             else:
                 self.transport.close()
         try:
-            await asyncio.wait_for(asyncio.shield(self.gone), max(1.0, deadline - loop.time()) + closing_time)
+            patience = max(1.0, self._deadline - loop.time()) + self.info.closing_time
+            await asyncio.wait_for(asyncio.shield(self.gone), patience)
         except TimeoutError:
             self.master._log.warning("%s: the transport did not close in time", self.slave.name)
         # connection_lost comes while the port is still open; it may be opened again only when it is closed.
-        while self._port is not None and self._port.is_open and loop.time() < deadline + closing_time + 1.0:
+        until = max(loop.time(), self._deadline) + 1.0
+        while self._port is not None and self._port.is_open and loop.time() < until:
             await asyncio.sleep(0.005)
+
+    async def _give_up_opening(self) -> bool:
+        """Cancel the attempt to open; whether there is a transport all the same."""
+        opening = self._opening
+        if opening is None:
+            return False
+        opening.cancel()
+        await asyncio.wait([opening], timeout=_GIVING_UP)
+        if self.transport is None and opening.done() and not opening.cancelled() and opening.exception() is None:
+            await asyncio.wait([self.made, self.gone], timeout=1.0)  # connection_made comes soon, and aborts
+        return self.transport is not None

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from eqlbond.cli.options import SCHEDULERS
+from eqlbond.core.half_duplex import HalfDuplex
 from eqlbond.exceptions import ConfigurationError
 from eqlbond.sim import (
     Bulk,
@@ -33,6 +34,10 @@ def _changes(text: str) -> tuple[tuple[float, float], ...]:
     return tuple((float(time), float(rate)) for time, rate in pairs)
 
 
+def _switch(text: str) -> bool:
+    return text in ("1", "yes", "on")
+
+
 _LINE_OPTIONS: dict[str, Callable[[str], Any]] = {
     "bits_per_byte": float,
     "latency": float,
@@ -45,7 +50,9 @@ _LINE_OPTIONS: dict[str, Callable[[str], Any]] = {
     "cut": str,
     "rate_changes": _changes,
     "nominal_rate": float,
-    "tells_queue": lambda text: text in ("1", "yes", "on"),
+    "tells_queue": _switch,
+    "half_duplex": _switch,
+    "turns": lambda text: HalfDuplex() if _switch(text) else None,
     "priority": float,
     "mtu": int,
     "name": str,

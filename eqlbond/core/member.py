@@ -10,6 +10,7 @@ still holds, that corrects the clock.
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable
 from typing import Any
@@ -27,7 +28,7 @@ HIGH = 0.040
 """Seconds of bytes that the port holds: between these (a single byte may be longer)."""
 
 # Sparse flows may not keep bulk from a line for ever: after so many of their bytes one planned frame goes.
-_EXPRESS_QUANTUM = 3000
+EXPRESS_QUANTUM = 3000
 _RATE_WINDOW = 1.0
 RETRY = 0.005
 """Seconds until a port that took nothing is asked again, at the earliest."""
@@ -78,6 +79,9 @@ class Member:
         ConfigurationError: a value cannot work.
     """
 
+    takes_turns = False
+    """Whether what is heard on the line tells when this end may send (`HalfDuplexMember`)."""
+
     __slots__ = (
         "_express",
         "_express_run",
@@ -104,7 +108,11 @@ class Member:
         "down_error",
         "down_reason",
         "dropped",
+        "first_number",
+        "fragments",
+        "fragments_sent",
         "framing",
+        "gone_number",
         "handed",
         "last_number",
         "line",
@@ -188,7 +196,11 @@ class Member:
         """Why the line is not up, for people; from the last time that it went down."""
         self.down_error: BaseException | None = None
         self.stamp: Callable[[Fragment], None] | None = None  # numbers a Multilink fragment that begins to go
+        self.fragments = (0, 0, 0)  # received, duplicates, lost: of the connections that have ended
+        self.fragments_sent = 0
+        self.first_number = 0  # of the fragments that may go here: what is older is not for a new connection
         self.last_number = -1
+        self.gone_number = -1  # of the last fragment that has left whole
         self.dropped: dict[str, int] = {}
         self.lost: dict[str, int] = {}
 
@@ -302,6 +314,10 @@ class Member:
             self.link.hang_up(now, reason)
             for reason, n in self.link.dropped.items():
                 self.dropped[reason] = self.dropped.get(reason, 0) + n
+            counts = getattr(self.link, "fragments", None)
+            if counts is not None:
+                received, duplicates, lost = self.fragments
+                self.fragments = received + counts.received, duplicates + counts.duplicates, lost + counts.lost
         self.link = None
         self.control.clear()
         self.unsent = 0
@@ -363,8 +379,8 @@ class Member:
     def take_back_unsent(self, now: float) -> list[Packet]:
         """For a line that is cut: the packets whose frames cannot have left whole, by the byte clock."""
         sent = self._sent
-        while sent and sent[0][0] <= now and not self._stalls:  # nothing leaves a port that stands still
-            sent.popleft()
+        if not self._stalls:  # nothing leaves a port that stands still
+            self._forget_left(now)
         packets = [packet for _, packet in sent]
         sent.clear()
         if self._partial is not None:
@@ -384,7 +400,7 @@ class Member:
     def send_time(self, now: float) -> float | None:
         """When the port should be served next; now or earlier: at once; None: nothing to send."""
         if self._offset < len(self._rest) or self._express or self.control:
-            start = 0.0
+            start = -math.inf
         elif self._plan:
             start = self._plan[0][2]
         else:
@@ -422,8 +438,7 @@ class Member:
                 allowed = 1
             if allowed < room:
                 room = allowed
-            while self._sent and self._sent[0][0] <= now:
-                self._sent.popleft()
+            self._forget_left(now)
         else:
             unsent = unsent or 0
             if unsent != self.unsent:
@@ -455,6 +470,8 @@ class Member:
                     self.payload_sent += len(packet.payload)
                     if byte_time:
                         self._sent.append((self.wire_free + total * byte_time, packet))
+                    elif packet.__class__ is Fragment:
+                        self.gone_number = self.last_number
             else:
                 end = self._offset + room - total
                 pieces.append(rest[self._offset : end])
@@ -490,9 +507,7 @@ class Member:
                 self.wire_free = now
             elif backlog > HIGH:
                 return b""
-            sent = self._sent
-            while sent and sent[0][0] <= now:
-                sent.popleft()
+            self._forget_left(now)
         frame = self._next_frame(now, 0.0)
         size = len(frame)
         if not size:
@@ -528,12 +543,7 @@ class Member:
             return frame
         if link is None or not self.line.up:
             return b""
-        if self._express and (
-            not self._plan
-            or self._express[0][0].priority > 0
-            or self._express_run < _EXPRESS_QUANTUM
-            or now < self._plan[0][2] > self.wire_free + ahead
-        ):
+        if self._express and (not self._plan or self._express_goes(now, ahead)):
             packet, size = self._express.popleft()
             self._express_run += size
         elif self._plan:
@@ -557,8 +567,10 @@ class Member:
             assert isinstance(packet, Fragment)
             if packet.number is None and self.stamp is not None:
                 self.stamp(packet)
-            self.last_number = packet.number or 0
-        frame = link.encode(packet)
+            self.last_number = max(self.last_number, packet.number or 0)
+            self.fragments_sent += 1
+        made = packet.frame
+        frame = made if made is not None and packet.sized_for is self.line.framing else link.encode(packet)
         if len(frame) != size:
             _set_planned(self.line, self.line.planned + len(frame) - size)
             _set_free(self.line, self.line.free + (len(frame) - size) * self.line.byte_time)
@@ -568,6 +580,29 @@ class Member:
         self._partial = packet
         self._rest, self._offset = frame, 0
         return frame
+
+    def _express_goes(self, now: float, ahead: float) -> bool:
+        """Whether the first express packet goes ahead of the first planned one."""
+        packet, first = self._express[0][0], self._plan[0][0]
+        if packet.__class__ is Fragment:
+            # Numbers rise on each link: what has one goes before what has none, and the lower one first.
+            assert isinstance(packet, Fragment)
+            number = first.number if isinstance(first, Fragment) else None
+            return number is None or (packet.number is not None and packet.number < number)
+        return (
+            packet.priority > 0
+            or self._express_run < EXPRESS_QUANTUM
+            or now < self._plan[0][2] > self.wire_free + ahead
+        )
+
+    def _forget_left(self, now: float) -> None:
+        """What has left the port, by the byte clock, cannot be taken back any more."""
+        sent = self._sent
+        while sent and sent[0][0] <= now:
+            packet = sent.popleft()[1]
+            if packet.__class__ is Fragment:
+                assert isinstance(packet, Fragment)
+                self.gone_number = max(self.gone_number, packet.number or 0)
 
     def _hear(self, now: float, unsent: int) -> None:
         """Correct the byte clock by what the port still holds, and learn a rate that is lower than was said."""
@@ -672,6 +707,7 @@ class Member:
             for reason, n in self.link.dropped.items():
                 dropped[reason] = dropped.get(reason, 0) + n
         line = self.line
+        now_counts = getattr(self.link, "fragments", None)
         return LineStats(
             name=self.name,
             up=line.up,
@@ -693,4 +729,8 @@ class Member:
             dropped=dropped,
             lost=dict(self.lost),
             connections=self.connections,
+            fragments_sent=self.fragments_sent,
+            fragments_received=self.fragments[0] + (now_counts.received if now_counts else 0),
+            fragments_duplicate=self.fragments[1] + (now_counts.duplicates if now_counts else 0),
+            fragments_lost=self.fragments[2] + (now_counts.lost if now_counts else 0),
         )

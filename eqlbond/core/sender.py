@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 
 from eqlbond.core.fragments import Fragment
-from eqlbond.core.member import RETRY, Member
+from eqlbond.core.member import EXPRESS_QUANTUM, RETRY, Member
 from eqlbond.core.multilink import Mux
 from eqlbond.core.policy import Policy
 from eqlbond.core.timers import Deadlines
@@ -15,6 +15,12 @@ from eqlbond.packet import Packet
 from eqlbond.schedulers.base import Line, Placement
 
 _COALESCE = 0.005  # ports that are due within this many seconds are served in one wake-up
+
+
+def _place_in_line(packet: Packet) -> tuple[int, int]:
+    """The key of the queues: order of entry, and within a packet that of its fragments."""
+    number = packet.number if isinstance(packet, Fragment) else None
+    return packet.sequence, -1 if number is None else number
 
 
 def check_mtu(mtu: int) -> int:
@@ -101,7 +107,7 @@ class Sender:
             waiting = self._flows.get(flow, 0)
             self._flows[flow] = waiting + 1
             # With nothing else planned there is nothing to pass, and the ordinary placement keeps order better.
-            packet.express = packet.priority > 0 or (waiting == 0 and self.backlog > 0)
+            packet.express = packet.priority > 0 or (waiting == 0 and self.backlog > 0 and self._may_pass())
         else:
             packet.express = packet.priority > 0
         packet.copies = 1
@@ -119,6 +125,10 @@ class Sender:
         elif self._waiting_pieces:
             self._put_pieces_back()
 
+    def _may_pass(self) -> bool:
+        """Whether small flows may pass bulk: in a bundle, where all lines share one order, not for ever."""
+        return self._mux is None or self._mux.fragmenter.express_run < EXPRESS_QUANTUM
+
     def place_waiting(self, now: float) -> None:
         """Offer what is queued to the scheduler, until it wants to wait."""
         for queue in (self._urgent, self._queue):
@@ -132,7 +142,7 @@ class Sender:
         mux = self._mux
         if mux is not None:
             if packet.__class__ is not Fragment:
-                if packet.priority <= 0:
+                if packet.priority <= 0 or len(packet.payload) > self._largest_mtu:
                     return self._place_in_bundle(mux, packet, now)
                 # An urgent packet goes beside the bundle, as RFC 1990 section 2 lets it: it waits for no sequence.
             elif isinstance(packet, Fragment) and packet.number is not None:
@@ -208,7 +218,10 @@ class Sender:
             return True
         count = -(-size // most)
         sizes = [size * (n + 1) // count - size * n // count for n in range(count)]
-        rest = [fragment for fragment in self._cut(mux, packet, sizes) if not self._try_place(fragment, now)]
+        rest: list[Fragment] = []
+        for fragment in self._cut(mux, packet, sizes):
+            if rest or not self._try_place(fragment, now):  # none before the one in front of it
+                rest.append(fragment)
         if rest:
             queue = self._urgent if packet.express else self._queue
             self._waiting_pieces.append((queue, rest))
@@ -229,9 +242,10 @@ class Sender:
     def _place_numbered(self, fragment: Fragment, number: int, now: float) -> bool:
         """A fragment that has its number and lost its line: by a line where numbers go on rising, if there is one."""
         size = len(fragment.payload)
-        lines = self._lines_for(size)
-        if not lines:
-            self._drop(fragment, "too big for any line that is up")
+        # What is older than a connection does not go on it: to the peer that would look like a bundle begun anew.
+        lines = tuple(line for line in self._lines_for(size) if self._by_line[line].first_number <= number)
+        if not lines or (self._mux is not None and fragment.maker is not self._mux.fragmenter):
+            self._drop(fragment, "its line was cut")
             return True
         rising = tuple(line for line in lines if self._by_line[line].last_number < number)
         placement = self._policy.place(fragment, rising or lines, now, self._by_line, self._will_offer_again)
@@ -240,12 +254,38 @@ class Sender:
         self._plan(fragment, placement, now)
         return True
 
-    def begin_anew(self) -> None:
-        """The bundle has ended, and its sequence with it: what waits in fragments waits as whole packets again."""
+    def begin_anew(self, members: Iterable[Member]) -> None:
+        """The bundle has ended, and its sequence with it: what waits in fragments waits as whole packets again.
+
+        But not what is older than something that has left: the peer may have taken that, and would get this after it.
+        """
+        if self._mux is None:
+            return
+        gone = max((member.gone_number for member in members), default=-1)
+        gone = max(gone, self._mux.fragmenter.gone)
+        for queue in (self._urgent, self._queue):
+            old = [p for p in queue if isinstance(p, Fragment) and p.number is not None and p.last < gone]
+            for fragment in old:
+                queue.remove(fragment)
+                self._drop(fragment, "its line was cut")
+        self._uncut(numbered=True)
+        self._mux.fragmenter.withdraw()
+        # What has come back may be of a flow that has passed it since.
+        passing = [packet for packet in self._urgent if packet.priority <= 0]
+        if passing:
+            for packet in passing:
+                packet.express = False
+                self._urgent.remove(packet)
+            merged = sorted([*passing, *self._queue], key=_place_in_line)
+            self._queue.clear()
+            self._queue.extend(merged)
+
+    def _uncut(self, *, numbered: bool) -> None:
+        """Fragments that are queued become whole packets again; those with a number only with `numbered`."""
         for queue in (self._urgent, self._queue):
             wholes: dict[Packet, None] = {}
             for packet in queue:
-                if isinstance(packet, Fragment):
+                if isinstance(packet, Fragment) and (numbered or packet.number is None):
                     assert packet.whole is not None
                     self.backlog -= len(packet.payload)
                     self._flow_left(packet)
@@ -255,8 +295,9 @@ class Sender:
                         if packet.flow is not None:
                             self._flows[packet.flow] = self._flows.get(packet.flow, 0) + 1
                 wholes[packet] = None
-            queue.clear()
-            queue.extend(wholes)
+            if len(wholes) != len(queue) or any(a is not b for a, b in zip(wholes, queue, strict=True)):
+                queue.clear()
+                queue.extend(wholes)
 
     # -- taking back and dropping
 
@@ -278,7 +319,7 @@ class Sender:
         plain = [packet for packet in back if not packet.express]
         for queue, some in ((self._urgent, urgent), (self._queue, plain)):
             if some:
-                merged = sorted([*some, *queue], key=lambda packet: packet.sequence)
+                merged = sorted([*some, *queue], key=_place_in_line)
                 queue.clear()
                 queue.extend(merged)
         return len(back)
@@ -317,7 +358,14 @@ class Sender:
         self._smallest_mtu = min(mtus, default=0)
         self._largest_mtu = max(mtus, default=0)
         self._set_limit(now)
-        if self._policy.lines_changed(self._up, now):
+        again = self._policy.lines_changed(self._up, now)
+        if self._mux is not None:
+            # All of it, so that what has no number is cut anew, for these lines, and keeps its order.
+            for member in self._by_line.values():
+                self.take_back(member, now)
+            self._uncut(numbered=False)
+            self._mux.fragmenter.withdraw()
+        elif again:
             for member in self._by_line.values():
                 self.take_back(member, now, also_express=False)
 
