@@ -14,6 +14,8 @@ from eqlbond.events import (
     Emancipated,
     Enslaved,
     Event,
+    GaveUp,
+    HookFailed,
     LineTrouble,
     NetworkDown,
     NetworkUp,
@@ -22,6 +24,7 @@ from eqlbond.events import (
     PeerSaid,
     PhaseChanged,
     RateChanged,
+    Retrying,
     SchedulerFailed,
     SlaveDown,
     SlaveEvent,
@@ -44,6 +47,7 @@ from eqlbond.exceptions import (
     SendError,
     SettingRefused,
     SlaveError,
+    TooManySlaves,
 )
 from eqlbond.packet import Packet
 from eqlbond.ppp.chap import Chap
@@ -92,8 +96,10 @@ __all__ = [
     "FlowHash",
     "Framer",
     "Framing",
+    "GaveUp",
     "HalfDuplex",
     "Hdlc",
+    "HookFailed",
     "IpOptions",
     "Ipv6Options",
     "Kiss",
@@ -119,6 +125,7 @@ __all__ = [
     "QueueFull",
     "RateChanged",
     "Redundant",
+    "Retrying",
     "RoundRobin",
     "Scheduler",
     "SchedulerError",
@@ -132,5 +139,6 @@ __all__ = [
     "SlaveEvent",
     "SlaveUp",
     "Slip",
+    "TooManySlaves",
     "check_scheduler",
 ]
