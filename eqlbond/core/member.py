@@ -332,6 +332,14 @@ class Member:
     def plan(self, packet: Packet, now: float, not_before: float) -> None:
         """Put the packet behind all that is planned; it does not start before `not_before`."""
         line = self.line
+        if not line.byte_time and not not_before:  # nothing is timed: what the frame is longer is counted with it
+            size = len(packet.payload)
+            self._plan.append((packet, size, 0.0, now - self._shift))
+            self.planned_payload += size
+            _set_planned(line, line.planned + size)
+            if line.free < now:
+                _set_free(line, now)
+            return
         size = line.wire_size(packet)
         start = line.free
         if start < now:
