@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from eqlbond.cli.options import SCHEDULERS
+from eqlbond.core.multilink import Multilink
 from eqlbond.exceptions import ConfigurationError
 from eqlbond.sim import (
     Bulk,
@@ -133,6 +134,7 @@ def run(args: argparse.Namespace) -> int:
         mtu=args.mtu,
         frames=args.frames,
         until=args.until,
+        multilink=Multilink(mrru=max(1500, args.mtu)) if args.multilink else None,
     )
     if args.plot is not None:
         table.plot(args.plot)
@@ -179,6 +181,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     add(
         "--frames", choices=("codec", "size"), default="codec", help="real frames, or only their sizes, which is faster"
     )
+    add("--multilink", action="store_true", help="bundle the lines by PPP Multilink: in order, and in fragments")
     add("--until", type=float, metavar="SECONDS", help="end then, whatever is under way")
     add("--plot", metavar="FILE", help="save a timeline and the delays as .png, .svg or .pdf (needs eqlbond[plot])")
     add("--json", action="store_true", help="print all figures as JSON")

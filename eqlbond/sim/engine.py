@@ -20,7 +20,7 @@ from eqlbond.core.bundle import Bundle
 from eqlbond.core.line_model import UNLIMITED, LineModel, LineSpec
 from eqlbond.core.member import Member
 from eqlbond.core.multilink import Multilink
-from eqlbond.events import Event, SchedulerFailed
+from eqlbond.events import Event, PhaseChanged, SchedulerFailed
 from eqlbond.exceptions import ConfigurationError, EqlbondError
 from eqlbond.packet import Packet
 from eqlbond.ppp.config import Ppp
@@ -38,6 +38,9 @@ Pacing = Literal["frames", "pieces"]
 _STANDSTILL = 100_000  # events in a row at one moment: something goes round in a circle
 _OPENING = 30.0
 """Lines that negotiate are connected so many seconds before time 0, so that a run measures traffic alone."""
+
+_REOPENING = 1.0
+"""Seconds until a line on which PPP has ended is opened again."""
 
 
 class SimulationStalled(EqlbondError):
@@ -155,9 +158,9 @@ class _Way:
             data = self.model.pull(now)
             self.pulled += len(data)
             self.done += size
-            bad = self._bad_frames() if damaged else 0
+            bad = self._bad_frames() if damaged and self.bundled else 0
             packets = to.bundle.receive(member, data, now) if data else []
-            damaged = damaged and self._bad_frames() > bad
+            damaged = damaged and (not self.bundled or self._bad_frames() > bad)
         if packets:
             self.traffic.deliver(packets, now, self.index)
         if damaged and packet is not None and self.traffic.arrived[packet.sequence] < 0.0:
@@ -168,9 +171,9 @@ class _Way:
             self._place(packet, size, start, start + size * self.model.spec.byte_time, now)
 
     def _bad_frames(self) -> int:
-        """Frames that the framing dropped. Without one, a bundle's packet waits for its other fragments."""
+        """Frames that the framing dropped. Behind a good one, a bundle's packet may wait for its other fragments."""
         link = self.to_member.link
-        return -1 if link is None or not self.bundled else sum(link.dropped.values())
+        return 0 if link is None else sum(link.dropped.values())
 
     def _place(
         self, packet: Packet | None, size: int, start: float, end: float, arrival: float | None, lost: str = ""
@@ -511,6 +514,10 @@ class Run:
             end.events.append(event)
             if isinstance(event, SchedulerFailed):
                 self.stalled(f"end {end.name}: {event.error}", event.error)
+            elif isinstance(event, PhaseChanged) and event.phase == "dead":
+                # PPP has ended by itself on a line that is whole, or will be.
+                number = next(n for n, member in enumerate(end.members) if member.owner == event.slave)
+                self.at(self.now + _REOPENING, self._reopen, (end, number))
 
     # -- what happens to lines
 
@@ -531,10 +538,16 @@ class Run:
         self._up_since[number] = now
         for way in self._ways[number]:
             way.model.revive(now)
-        if self.lines[number].cut == "hangup":
-            for end in self.ends:
-                end.bundle.connected(end.members[number], now)
-                self.touched[end] = None
+        for end in self.ends:
+            self._reopen((end, number))
+
+    def _reopen(self, line: tuple[End, int]) -> None:
+        """The line can carry bytes, and nobody is at it: as a supervisor does."""
+        end, number = line
+        member = end.members[number]
+        if member.link is None and not end.ways[member].model.is_cut:
+            end.bundle.connected(member, self.now)
+            self.touched[end] = None
 
     def _set_rate(self, change: tuple[int, float]) -> None:
         number, rate = change
