@@ -509,6 +509,11 @@ class Run:
             way.flying for pair in self._ways for way in pair
         )
 
+    @property
+    def at_rest(self) -> bool:
+        """Whether the workload is at its end and nothing is on its way."""
+        return self.done and self._idle()
+
     def _take_events(self, end: End) -> None:
         for event in end.bundle.take_events():
             end.events.append(event)

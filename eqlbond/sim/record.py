@@ -131,12 +131,12 @@ class Traffic:
             if self.on_delivery is not None:
                 self.on_delivery(number, self.data.pop(number, None))
 
-    def missing(self) -> dict[str, int]:
-        """How many packets did not arrive, by what took them last; ``waiting``: nothing did."""
+    def missing(self, otherwise: str = "waiting") -> dict[str, int]:
+        """How many packets did not arrive, by what took them last; `otherwise`: nothing did."""
         counts: dict[str, int] = {}
         for number in range(len(self.entered)):
             if self.arrived[number] < 0.0:
-                reason = self.lost.get(number, "waiting")
+                reason = self.lost.get(number, otherwise)
                 counts[reason] = counts.get(reason, 0) + 1
         return counts
 

@@ -79,7 +79,8 @@ class Result:
     damaged: int
     """Packets that were delivered with wrong contents: the framing has no checksum, or it was fooled."""
     lost: Mapping[str, int]
-    """Packets that never arrived, by what took them last; ``waiting`` when the run ended before."""
+    """Packets that never arrived, by what took them last; ``waiting`` when the run ended before; ``bundle`` when
+    Multilink dropped what was incomplete or too late."""
     drops: Mapping[str, int]
     """Frames and packets that were dropped on the way, by reason, both directions; a packet may have gone again."""
     queue_peak: int
@@ -193,7 +194,8 @@ def build_result(run: Run, settings: Settings, scheduler: str, workload: str) ->
         reordering_extent_max=max(extents, default=0),
         duplicates=traffic.duplicates,
         damaged=traffic.damaged,
-        lost=traffic.missing(),
+        # A bundle drops what is incomplete, and at its end what would come out of order.
+        lost=traffic.missing("bundle" if settings.multilink is not None and run.at_rest else "waiting"),
         drops=_drops(run),
         queue_peak=here.peak,
         lines=lines,
