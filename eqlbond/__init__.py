@@ -6,6 +6,7 @@ from eqlbond.codec.base import Framer, Framing
 from eqlbond.codec.hdlc import Hdlc
 from eqlbond.codec.kiss import Kiss
 from eqlbond.codec.slip import Slip
+from eqlbond.core.half_duplex import HalfDuplex
 from eqlbond.core.multilink import Multilink
 from eqlbond.events import (
     BondDown,
@@ -13,6 +14,8 @@ from eqlbond.events import (
     Emancipated,
     Enslaved,
     Event,
+    GaveUp,
+    HookFailed,
     LineTrouble,
     NetworkDown,
     NetworkUp,
@@ -21,6 +24,7 @@ from eqlbond.events import (
     PeerSaid,
     PhaseChanged,
     RateChanged,
+    Retrying,
     SchedulerFailed,
     SlaveDown,
     SlaveEvent,
@@ -43,19 +47,33 @@ from eqlbond.exceptions import (
     SendError,
     SettingRefused,
     SlaveError,
+    TooManySlaves,
 )
 from eqlbond.packet import Packet
 from eqlbond.ppp.chap import Chap
 from eqlbond.ppp.config import IpOptions, Ipv6Options, Ppp
 from eqlbond.ppp.network import Addresses
 from eqlbond.ppp.pap import Pap
-from eqlbond.schedulers import EarliestDelivery, Eql, Line, Placement, RoundRobin, Scheduler, check_scheduler
+from eqlbond.schedulers import (
+    ActiveBackup,
+    DeficitRoundRobin,
+    EarliestDelivery,
+    Eql,
+    FlowHash,
+    Line,
+    Placement,
+    Redundant,
+    RoundRobin,
+    Scheduler,
+    check_scheduler,
+)
 from eqlbond.stats import BondStats, LineStats
 
 __version__ = "0.1.0"
 
 __all__ = [
     "BAUDRATE",
+    "ActiveBackup",
     "Addresses",
     "AlreadyEnslaved",
     "BondClosed",
@@ -64,6 +82,7 @@ __all__ = [
     "BondUp",
     "Chap",
     "ConfigurationError",
+    "DeficitRoundRobin",
     "DeviceBusy",
     "DeviceNotFound",
     "DevicePermission",
@@ -74,9 +93,13 @@ __all__ = [
     "EqlbondError",
     "Event",
     "EventStream",
+    "FlowHash",
     "Framer",
     "Framing",
+    "GaveUp",
+    "HalfDuplex",
     "Hdlc",
+    "HookFailed",
     "IpOptions",
     "Ipv6Options",
     "Kiss",
@@ -101,6 +124,8 @@ __all__ = [
     "Ppp",
     "QueueFull",
     "RateChanged",
+    "Redundant",
+    "Retrying",
     "RoundRobin",
     "Scheduler",
     "SchedulerError",
@@ -114,5 +139,6 @@ __all__ = [
     "SlaveEvent",
     "SlaveUp",
     "Slip",
+    "TooManySlaves",
     "check_scheduler",
 ]

@@ -79,6 +79,9 @@ class Member:
         ConfigurationError: a value cannot work.
     """
 
+    takes_turns = False
+    """Whether what is heard on the line tells when this end may send (`HalfDuplexMember`)."""
+
     __slots__ = (
         "_express",
         "_express_run",
@@ -102,6 +105,8 @@ class Member:
         "connections",
         "control",
         "departed",
+        "down_error",
+        "down_reason",
         "dropped",
         "first_number",
         "fragments",
@@ -187,6 +192,9 @@ class Member:
         self.packets_received = self.payload_received = self.bytes_received = 0
         self.reclaimed = self.connections = 0
         self.retired = self.told_down = False
+        self.down_reason = "not opened yet"
+        """Why the line is not up, for people; from the last time that it went down."""
+        self.down_error: BaseException | None = None
         self.stamp: Callable[[Fragment], None] | None = None  # numbers a Multilink fragment that begins to go
         self.fragments = (0, 0, 0)  # received, duplicates, lost: of the connections that have ended
         self.fragments_sent = 0
@@ -561,7 +569,8 @@ class Member:
                 self.stamp(packet)
             self.last_number = max(self.last_number, packet.number or 0)
             self.fragments_sent += 1
-        frame = link.encode(packet)
+        made = packet.frame
+        frame = made if made is not None and packet.sized_for is self.line.framing else link.encode(packet)
         if len(frame) != size:
             _set_planned(self.line, self.line.planned + len(frame) - size)
             _set_free(self.line, self.line.free + (len(frame) - size) * self.line.byte_time)

@@ -31,6 +31,7 @@ _SMALLEST = 32  # bytes; a smaller fragment is not worth its frame
 _UNPACED_LIMIT = 65536
 _UNPACED_BYTE_TIME = 1e-9
 _free = attrgetter("free")
+_planned = attrgetter("planned")
 
 
 def _price(value: object) -> float:
@@ -43,6 +44,12 @@ def _price(value: object) -> float:
     if isinstance(value, int | float) and not isinstance(value, bool) and value >= 0:
         return float(value)
     raise ConfigurationError("hold", f"'never', 'balanced', 'strict' or a number of bytes from 0, not {value!r}")
+
+
+def _place_unpaced(lines: Sequence[Line]) -> Placement | None:
+    """Among lines without a rate: the one that holds least, up to a limit."""
+    line = min(lines, key=_planned)
+    return Placement(line) if line.planned <= _UNPACED_LIMIT else None
 
 
 @attrs.define
@@ -86,6 +93,7 @@ class EarliestDelivery:
     _lines: Sequence[Line] = attrs.field(default=(), init=False, repr=False)
     _window: float = attrs.field(default=0.0, init=False, repr=False)
     _all_paced: bool = attrs.field(default=False, init=False, repr=False)
+    _unpaced: bool = attrs.field(default=False, init=False, repr=False)
     _capacity: float = attrs.field(default=0.0, init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
@@ -97,11 +105,15 @@ class EarliestDelivery:
         """The cheapest line, and how long the packet is held there; None while every plan is full."""
         if packet.express:
             return self._place_express(packet, lines, now)
+        if self._unpaced and lines is self._lines:
+            return _place_unpaced(lines)
         framing = lines[0].framing
         size = lines[0].wire_size(packet)
         if lines is not self._lines or size > self._largest:
             self._largest = max(size, self._largest)
             self._survey(lines)
+            if self._unpaced:
+                return _place_unpaced(lines)
         largest = self._largest
         if self._all_paced and min(map(_free, lines)) > now + self._window:
             return None  # as below, and soon seen: a busy bond asks once in vain for each packet
@@ -214,6 +226,8 @@ class EarliestDelivery:
     def _survey(self, lines: Sequence[Line]) -> None:
         self._lines = lines
         self._window = self.window(lines, self._largest)
+        # Alike in all that a scheduler can know: nothing tells when a packet would arrive, and so none is held.
+        self._unpaced = not any(line.byte_time or line.latency != lines[0].latency for line in lines)
         self._all_paced = all(line.byte_time for line in lines)
         self._capacity = sum(1.0 / line.byte_time for line in lines if line.byte_time)
 

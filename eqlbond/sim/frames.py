@@ -88,6 +88,11 @@ class Payloads:
 _zeros = lru_cache(maxsize=4096)(bytes)
 
 
+def negotiates(framing: Framing) -> bool:
+    """Whether connections with this framing talk to their peer before they carry packets."""
+    return isinstance(framing, Ppp | NegotiatedFraming)
+
+
 class SizedFramer:
     """A framer for frames of which only the size goes over the line; `feed` gives what the driver has laid in."""
 
@@ -106,11 +111,6 @@ class SizedFramer:
     def feed(self, data: bytes) -> list[Packet]:
         """The packets that the driver says are in `data`."""
         return self.arrived
-
-
-def negotiates(framing: Framing) -> bool:
-    """Whether connections of this framing have a life of their own before they carry packets."""
-    return isinstance(framing, Ppp | NegotiatedFraming)
 
 
 def frame_size(framing: Framing, mtu: int) -> Callable[[Packet], int]:

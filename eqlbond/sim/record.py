@@ -126,7 +126,7 @@ class Traffic:
                     continue
                 del self.flying[number]
             self.arrived[number] = now
-            self.line[number] = line
+            self.line[number] = line if line >= 0 else 0
             self.order.append(number)
             if self.on_delivery is not None:
                 self.on_delivery(number, self.data.pop(number, None))

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from eqlbond.core.member import Member
 from eqlbond.events import Event
 from eqlbond.sim.frames import merge
 from eqlbond.sim.record import Placed, Traffic
 
 if TYPE_CHECKING:
-    from eqlbond.sim.engine import End, Run, Settings
+    from eqlbond.sim.end import End
+    from eqlbond.sim.engine import Run
+    from eqlbond.sim.settings import Settings
 
 
 def quantile(ordered: Sequence[float], share: float) -> float:
@@ -32,7 +33,9 @@ class LineResult:
     rate: float | None
     frames: int
     payload_bytes: int
+    """That arrived by it; with Multilink, of the fragments that it sent."""
     wire_bytes: int
+    """Bytes of the frames that it sent, without those of PPP's own talk."""
     share: float
     """Of the wire bytes of all lines."""
     busy: float
@@ -79,8 +82,8 @@ class Result:
     damaged: int
     """Packets that were delivered with wrong contents: the framing has no checksum, or it was fooled."""
     lost: Mapping[str, int]
-    """Packets that never arrived, by what took them last; ``waiting`` when the run ended before; ``bundle`` when
-    Multilink dropped what was incomplete or too late."""
+    """Packets that never arrived, by what took them last; ``waiting`` when the run ended before, ``reassembly`` when
+    Multilink did not wait long enough for a fragment of theirs."""
     drops: Mapping[str, int]
     """Frames and packets that were dropped on the way, by reason, both directions; a packet may have gone again."""
     queue_peak: int
@@ -163,15 +166,15 @@ def build_result(run: Run, settings: Settings, scheduler: str, workload: str) ->
     here, there = run.ends
     traffic = here.traffic
     for end in run.ends:
-        end.traffic.settle(settings.until)
+        end.traffic.settle(settings.until + run.origin)
     arrived = [time for time in traffic.arrived if time >= 0.0]
-    duration = max(arrived, default=run.now)
+    duration = max(arrived, default=run.clock) - run.origin
     delays = [came - went for came, went in zip(traffic.arrived, traffic.entered, strict=True) if came >= 0.0]
     ordered = sorted(delays)
     payload = sum(size for size, came in zip(traffic.sizes, traffic.arrived, strict=True) if came >= 0.0)
     reordered, extents = traffic.reordering()
     lines, needed = _lines(run, here, duration)
-    capacity = run.count_capacity(duration)
+    capacity = run.count_capacity(duration + run.origin)
     return Result(
         workload=workload,
         scheduler=scheduler,
@@ -194,16 +197,18 @@ def build_result(run: Run, settings: Settings, scheduler: str, workload: str) ->
         reordering_extent_max=max(extents, default=0),
         duplicates=traffic.duplicates,
         damaged=traffic.damaged,
-        # A bundle drops what is incomplete, and at its end what would come out of order.
-        lost=traffic.missing("bundle" if settings.multilink is not None and run.at_rest else "waiting"),
+        # Nothing waits any more: the bundle dropped what was incomplete, late, or out of order at its end.
+        lost=traffic.missing("reassembly" if settings.multilink is not None and run.idle() else "waiting"),
         drops=_drops(run),
         queue_peak=here.peak,
         lines=lines,
         extra=dict(run.extra),
         back=_back(there),
         delays=delays,
-        events=tuple((end.name, event) for end in run.ends for event in end.events),
-        placed=tuple(run.placed or ()),
+        events=tuple(
+            (end.name, attrs.evolve(event, time=event.time - run.origin)) for end in run.ends for event in end.events
+        ),
+        placed=_placed(run),
     )
 
 
@@ -217,47 +222,55 @@ def _lines(run: Run, end: End, duration: float) -> tuple[tuple[LineResult, ...],
             payload[line] += size
             if number not in traffic.useless:
                 needful[line] += size
-    sent = [Sent(member, run) for member in end.members]
-    total = sum(each.bytes for each in sent) or 1
+    sent = [
+        member.bytes_sent - (end.ways[member].control if member.whole_frames else before)
+        for member, before in zip(end.members, end.before, strict=True)
+    ]
+    total = sum(sent) or 1
+    multilink = run.settings.multilink is not None
+    # A Multilink packet goes by many lines, and each fragment has a header, the first one a protocol field as well.
+    headers = sum(member.fragments_sent for member in end.members) * end.bundle.fragment_header + len(traffic.sizes)
+    carried = sum(member.payload_sent for member in end.members) - headers
     lines = []
     needed = 0.0
-    for number, (member, each) in enumerate(zip(end.members, sent, strict=True)):
+    for number, member in enumerate(end.members):
         way = end.ways[member]
         spec = way.model.spec
-        bits = each.bytes * spec.bits_per_byte
+        bits = sent[number] * spec.bits_per_byte
         # Framing in proportion: what was lost or came twice did not have to go.
-        needed += bits * needful[number] / each.payload if each.payload else 0.0
+        if multilink:
+            needed += bits * sum(needful) / carried if carried > 0 else 0.0
+        elif member.payload_sent:
+            needed += bits * needful[number] / member.payload_sent
         lines.append(
             LineResult(
                 name=member.name,
                 rate=run.lines[number].rate,
-                frames=each.frames,
-                payload_bytes=payload[number],
-                wire_bytes=each.bytes,
-                share=each.bytes / total,
+                frames=member.packets_sent,
+                payload_bytes=member.payload_sent if multilink else payload[number],
+                wire_bytes=sent[number],
+                share=sent[number] / total,
                 busy=min(1.0, bits / spec.rate / duration) if spec.rate and duration else 0.0,
                 queue_peak=way.queue_peak,
                 reclaimed=member.reclaimed,
             )
         )
-    if run.settings.multilink is not None:
-        # A packet went by several lines: in proportion over all of them. Headers of fragments are no payload.
-        header = sum(each.fragments for each in sent) * end.bundle.fragment_header + len(traffic.entered)
-        carried = sum(each.payload for each in sent) - header
-        bits = sum(each.bytes * end.ways[m].model.spec.bits_per_byte for m, each in zip(end.members, sent, strict=True))
-        needed = bits * sum(needful) / carried if carried > 0 else 0.0
     return tuple(lines), needed
 
 
-class Sent:
-    """What a member has sent since time 0."""
-
-    def __init__(self, member: Member, run: Run) -> None:
-        before = run.base.get(member, (0, 0, 0))
-        self.bytes = member.bytes_sent - before[0]
-        self.frames = member.packets_sent - before[1]
-        self.payload = member.payload_sent - before[2]
-        self.fragments = member.fragments_sent
+def _placed(run: Run) -> tuple[Placed, ...]:
+    origin = run.origin
+    return tuple(
+        attrs.evolve(
+            frame,
+            start=frame.start - origin,
+            leave=frame.leave - origin,
+            arrival=None if frame.arrival is None else frame.arrival - origin,
+        )
+        if origin
+        else frame
+        for frame in run.placed or ()
+    )
 
 
 def _drops(run: Run) -> dict[str, int]:
@@ -266,7 +279,7 @@ def _drops(run: Run) -> dict[str, int]:
         merge(end.bundle.dropped, drops)
         merge(end.frames_lost, drops)
         for member in end.members:
-            stats = member.stats(run.now)
+            stats = member.stats(run.clock)
             merge(stats.dropped, drops)
             merge(stats.lost, drops)
     return drops
