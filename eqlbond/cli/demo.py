@@ -186,7 +186,7 @@ async def _demo(args: argparse.Namespace, data: bytes) -> dict[str, Any]:
                 on_packets=lambda packets: receiver[0].take(packets),
             ) as b,
         ):
-            sender.append(FileSender(a, data))
+            sender.append(FileSender(a, data, ordered=args.multilink))
             receiver.append(FileReceiver(b.send_nowait, args.mtu))
             await _wait_for_all(a, near)
             await _wait_for_all(b, far)
@@ -249,8 +249,8 @@ def _print_table(figures: dict[str, Any]) -> None:
     total = sum(figures["line_bytes"])
     carried = sum(rate * up for rate, up in zip(figures["rates"], figures["up_seconds"], strict=True))
     print()
-    how = "PPP Multilink" if figures["multilink"] else "SLIP"
-    print(f"  {figures['bytes']} bytes in packets of {figures['mtu']}, {how}, scheduler {figures['scheduler']}")
+    how = ", PPP Multilink" if figures["multilink"] else ""
+    print(f"  {figures['bytes']} bytes in packets of {figures['mtu']}{how}, scheduler {figures['scheduler']}")
     print()
     print("      line bit/s    up s      bytes   share   its part of the sum")
     for rate, up, count in zip(figures["rates"], figures["up_seconds"], figures["line_bytes"], strict=True):

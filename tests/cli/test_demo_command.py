@@ -74,7 +74,7 @@ def test_multilink_brings_all_in_order_and_the_cut_line_comes_back(
     assert figures["reordered"] == figures["damaged"] == figures["duplicates"] == 0
     assert figures["fragments"] >= figures["pieces"]
     seconds = figures["up_seconds"]
-    assert seconds[0] - 1.5 < seconds[1] < seconds[0] - 0.3, "negotiated again after the hang-up"
+    assert 0.2 * seconds[0] < seconds[1] < seconds[0], "negotiated again after the hang-up"
 
 
 def test_other_options_and_no_cut(file: Path) -> None:
