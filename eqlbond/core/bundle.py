@@ -349,11 +349,6 @@ class Bundle:
         return 0 if self._mux is None else self._mux.fragmenter.overhead
 
     @property
-    def unordered(self) -> int:
-        """Bytes of Multilink fragments that have arrived and wait for others in front of them."""
-        return 0 if self._mux is None else self._mux.reassembler.held
-
-    @property
     def queued_packets(self) -> int:
         """Packets that wait for a place on a line."""
         return self._sender.queued_packets
