@@ -426,6 +426,8 @@ class Member:
                 self.unsent = unsent
         if room <= 0:
             return b""
+        if not byte_time and self._offset == len(self._rest) and not (self._express or self.control or self._held):
+            return self._frames_to_send(room)
         pieces: list[bytes] = []
         total = 0
         while total < room:
@@ -472,6 +474,47 @@ class Member:
             ahead += sum(entry[1] for entry in self._express)
         _set_soonest(line, self.wire_free + ahead * byte_time)
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def _frames_to_send(self, room: int) -> bytes:
+        """`data_to_send` for a port without a clock, where nothing waits but packets that may go at once."""
+        link = self.link
+        plan = self._plan
+        if link is None or not self.line.up or not plan:
+            return b""
+        line = self.line
+        framing = line.framing
+        pieces: list[bytes] = []
+        total = expected = payload = 0
+        frame = b""
+        while plan and total < room:
+            packet, size, _, _ = plan.popleft()
+            if packet.__class__ is Fragment:
+                self._stamp(packet)
+            made = packet.frame
+            frame = made if made is not None and packet.sized_for is framing else link.encode(packet)
+            pieces.append(frame)
+            total += len(frame)
+            expected += size
+            payload += len(packet.payload)
+            if packet.flow is not None:
+                self.departed.append(packet)
+        self._express_run = 0
+        self.planned_payload -= payload
+        _set_planned(line, line.planned + total - expected)
+        self.packets_sent += len(pieces)
+        self.payload_sent += payload
+        over = total - room
+        if over > 0:  # the last one is finished another time
+            self.packets_sent -= 1
+            self.payload_sent -= len(packet.payload)
+            self._partial = packet
+            self._rest, self._offset = frame, len(frame) - over
+            pieces[-1] = frame[: self._offset]
+            total = room
+        self.bytes_sent += total
+        self.unsent += total
+        _set_soonest(line, self.wire_free)
+        return b"".join(pieces)
 
     def frame_to_send(self, now: float, unsent: int | None) -> bytes:
         """`data_to_send` for a port that takes whole frames: the next one, or nothing while it holds enough."""
@@ -549,13 +592,9 @@ class Member:
         else:
             return b""
         if packet.__class__ is Fragment:
-            assert isinstance(packet, Fragment)
-            if packet.number is None and self.stamp is not None:
-                self.stamp(packet)
-            self.last_number = packet.number or 0
-        frame = packet.frame
-        if frame is None or packet.sized_for is not self.line.framing:
-            frame = link.encode(packet)
+            self._stamp(packet)
+        made = packet.frame
+        frame = made if made is not None and packet.sized_for is self.line.framing else link.encode(packet)
         if len(frame) != size:
             _set_planned(self.line, self.line.planned + len(frame) - size)
             _set_free(self.line, self.line.free + (len(frame) - size) * self.line.byte_time)
@@ -565,6 +604,13 @@ class Member:
         self._partial = packet
         self._rest, self._offset = frame, 0
         return frame
+
+    def _stamp(self, packet: Packet) -> None:
+        """A Multilink fragment begins to go: it has its number from now on."""
+        assert isinstance(packet, Fragment)
+        if packet.number is None and self.stamp is not None:
+            self.stamp(packet)
+        self.last_number = packet.number or 0
 
     def _hear(self, now: float, unsent: int) -> None:
         """Correct the byte clock by what the port still holds, and learn a rate that is lower than was said."""
