@@ -79,12 +79,12 @@ def cases() -> list[Case]:
 
 
 def payloads(size: int, content: str) -> list[bytes]:
-    """Different payloads of the size; all that look like IPv4 to a framing that asks for a protocol."""
+    """Different payloads of the size, whose first byte is that of an IPv4 header."""
     rng = random.Random(1995)
     if content == "random":
         return [b"\x45" + rng.randbytes(size - 1) for _ in range(PAYLOADS)]
     letters = b"etaoin shrdlu cmfwyp vbgkjq xz ETAOIN.\n"
-    return [bytes(rng.choices(letters, k=size)) for _ in range(PAYLOADS)]
+    return [b"\x45" + bytes(rng.choices(letters, k=size - 1)) for _ in range(PAYLOADS)]
 
 
 class _Sink:
