@@ -45,6 +45,8 @@ class Config:
     control: ControlConfig | None = attrs.field(factory=ControlConfig)
     """None: no control socket."""
     log: LogConfig = attrs.field(factory=LogConfig)
+    ppp: Mapping[str, Any] = attrs.field(factory=dict, repr=False)
+    """Options of PPP that lines with ``framing = "ppp"`` share."""
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], environment: Mapping[str, str] | None = None) -> Self:
@@ -111,6 +113,7 @@ class Config:
             hooks=_read_hooks(root.table("hooks")),
             control=_read_control(control_table),
             log=_read_log(root.table("log")),
+            ppp=shared or {},
         )
         root.finish()
         _check_together(root, config, read)
@@ -121,12 +124,29 @@ class Config:
         return [slave.make() for slave in self.slaves]
 
 
+def read_slave_table(table: Mapping[str, Any], ppp: Mapping[str, Any] | None = None) -> SlaveConfig:
+    """One line by itself, from what its ``[[slave]]`` would have.
+
+    Args:
+        table: keys and values.
+        ppp: shared options of PPP.
+
+    Raises:
+        ConfigurationErrors: everything that is wrong with it.
+    """
+    document = Document({}, Path(), os.environ)
+    config = read_slave(Section(document, table, ()), ppp)
+    if config is None:
+        raise ConfigurationErrors("slave", document.errors)
+    return config
+
+
 def _read_bond(section: Section | None) -> BondConfig:
     if section is None:
         return BondConfig()
     options: dict[str, Any] = section.given(
         mtu=checks.integer(68, 65535, "bytes"),
-        min_slaves=checks.integer(0),
+        min_slaves=checks.integer(1),
         max_slaves=checks.integer(1),
         close_timeout=checks.seconds(),
     )
