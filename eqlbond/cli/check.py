@@ -14,7 +14,7 @@ def add_parser(subparsers: Any) -> None:
     parser = subparsers.add_parser(
         "check",
         help="check a configuration file",
-        description="Read a configuration file as `run` would, open nothing, and tell everything that is wrong with it.",
+        description="Read a configuration file as `run` would, open nothing, and tell all that is wrong with it.",
     )
     parser.add_argument("file", metavar="FILE", help="the configuration, such as bond.toml")
     parser.set_defaults(run=run)

@@ -69,8 +69,8 @@ def status(values: Mapping[str, Any], before: Mapping[str, Any] | None = None, s
         ]
         if old is not None:
             last = old.get(line["name"], line)
-            for key in ("bytes_sent", "bytes_received"):
-                row.append(f"{max(0, line[key] - last[key]) * 8 / seconds:.0f}")
+            moved = (line[key] - last[key] for key in ("bytes_sent", "bytes_received"))
+            row += [f"{max(0, count) * 8 / seconds:.0f}" for count in moved]
         row += [
             str(line["packets_received"]),
             str(line["planned_packets"]),

@@ -29,8 +29,8 @@ def add_parser(subparsers: Any) -> None:
     """Register the commands."""
     enslave = _command(
         subparsers, "enslave", _enslave, "add a line to a running bond",
-        "Add a line to a bond that runs, as eql_enslave did. SPEED is the rate that the line carries, in bit/s; behind a"
-        " modem that is the speed of the modems' connection, and --baudrate the speed of the port.",
+        "Add a line to a bond that runs, as eql_enslave did. SPEED is the rate that the line carries, in bit/s; behind"
+        " a modem that is the speed of the modems' connection, and --baudrate the speed of the port.",
     )  # fmt: skip
     enslave.add_argument("device", metavar="DEVICE", help="the port, such as /dev/ttyS0")
     enslave.add_argument("speed", metavar="SPEED", type=float, help="bit/s that the line carries")

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import attrs
+
 from eqlbond.codec.options import EndpointDiscriminator
 from eqlbond.config import checks
 from eqlbond.config.checks import Wrong
@@ -15,6 +17,7 @@ from eqlbond.modem import LoginPrompt
 from eqlbond.ppp.chap import Chap
 from eqlbond.ppp.config import IpOptions, Ipv6Options, Ppp
 from eqlbond.ppp.pap import Pap
+from eqlbond.supervise import Redial, Watch
 
 _ENDPOINTS = {
     "local": EndpointDiscriminator.local,
@@ -73,6 +76,7 @@ def read_slave(section: Section, shared: Mapping[str, Any] | None) -> SlaveConfi
     elif ppp is not None:
         section.wrong("ppp", 'options of PPP, on a line whose framing is not "ppp"')
         ppp = None
+    framing = _liveness(section, framing)
     modem_table = section.table("modem")
     modem = None if modem_table is None else read_modem(modem_table)
     if modem_table is not None and "url" in section:
@@ -104,17 +108,29 @@ def _stopbits(value: Any) -> float:
 
 
 def read_supervision(section: Section) -> SupervisionConfig:
-    """How the line is brought back."""
-    return SupervisionConfig(
-        options=section.given(
-            holdoff=checks.seconds(),
-            max_holdoff=checks.seconds(),
-            maxfail=checks.integer(0),
-            persist=checks.boolean,
-            outfill=checks.seconds(),
-            keepalive=checks.seconds(),
-        )
+    """How the line is brought back, and by what it is taken for dead."""
+    redial = section.given(
+        holdoff=checks.seconds(),
+        max_holdoff=checks.seconds(),
+        maxfail=checks.integer(0),
+        persist=checks.boolean,
     )
+    watch = section.given(carrier=checks.boolean, stall=checks.optional(checks.seconds(above=True), "off"))
+    return SupervisionConfig(
+        redial=section.make(Redial, **redial) or Redial(), watch=section.make(Watch, **watch) or Watch()
+    )
+
+
+def _liveness(section: Section, framing: Part | Ppp | None) -> Part | Ppp | None:
+    """`outfill` and `keepalive`, which are options of SLIP, may stand in the line's own table."""
+    given = section.given(outfill=checks.seconds(above=True), keepalive=checks.seconds(above=True))
+    if not given or framing is None:
+        return framing
+    if isinstance(framing, Ppp) or framing.name != "slip":
+        for key in given:
+            section.wrong(key, "an option of SLIP; PPP has echo_interval and echo_failure")
+        return framing
+    return attrs.evolve(framing, options={**given, **framing.options})
 
 
 def ppp_options(section: Section) -> dict[str, Any]:

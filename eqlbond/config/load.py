@@ -87,8 +87,9 @@ class Config:
             lines = key_lines(text.replace("\r\n", "\n"))
         except tomllib.TOMLDecodeError as error:
             at = _AT_LINE.search(str(error))
+            last = text.rstrip().count("\n") + 1
             problem = f"is no TOML: {str(error).replace(at.group() + ', column', '(column') if at else error}"
-            raise ConfigurationErrors(name, [ConfigError("", problem, int(at[1]) if at else None)]) from None
+            raise ConfigurationErrors(name, [ConfigError("", problem, int(at[1]) if at else last)]) from None
         except RecursionError:
             raise ConfigurationErrors(name, [ConfigError("", "is nested too deeply")]) from None
         document = Document(lines, Path(directory), os.environ if environment is None else environment)
@@ -273,6 +274,8 @@ def _check_together(root: Section, config: Config, read: list[tuple[Section, Sla
             if value in others and (key != "name" or "name" in section):
                 section.wrong(key, f"{checks.shown(value)} is the {key} of another slave, too")
             others[value] = section
+        if slave.settings.get("mtu", config.bond.mtu) < config.bond.mtu:
+            section.wrong("mtu", f"bytes from the bond's MTU ({config.bond.mtu}) on, not {slave.settings['mtu']}")
         if config.bond.multilink is not None and not isinstance(slave.framing, Ppp):
             section.wrong("framing", 'Multilink needs framing = "ppp" on every line')
     most = config.bond.max_slaves
@@ -296,6 +299,8 @@ def _try(config: Config) -> None:
         queue_time=config.bond.queue.time,
         multilink=config.bond.multilink,
         close_timeout=config.bond.close_timeout,
+        min_slaves=config.bond.min_slaves,
+        max_slaves=config.bond.max_slaves,
     )
     for slave in master._first:
         master._bundle.add(slave.member, 0.0)

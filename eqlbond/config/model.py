@@ -14,6 +14,7 @@ from eqlbond.config.parts import FRAMING, SCHEDULER, Part
 from eqlbond.core.multilink import Multilink
 from eqlbond.modem import AnsweringModem, Ask, ChatScript, Login, LoginPrompt, Modem, Secret
 from eqlbond.ppp.config import Ppp
+from eqlbond.supervise import Redial, Watch
 
 DEFAULT_RATE = "baudrate"
 
@@ -82,7 +83,8 @@ class ModemConfig:
 class SupervisionConfig:
     """How a line that is down is brought back, and how a dead one is found out."""
 
-    options: Mapping[str, Any] = attrs.field(factory=dict)
+    redial: Redial = attrs.field(factory=Redial)
+    watch: Watch = attrs.field(factory=Watch)
 
 
 @attrs.frozen(kw_only=True)

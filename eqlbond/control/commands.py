@@ -218,7 +218,8 @@ def _count(arguments: Arguments, key: str, default: int | None) -> int | None:
         return default
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         _wrong(key, "a whole number from 1 on", value)
-    return int(value)
+    number: int = value
+    return number
 
 
 def _addresses(master: Master) -> dict[str, Any]:
