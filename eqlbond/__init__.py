@@ -13,6 +13,8 @@ from eqlbond.events import (
     Emancipated,
     Enslaved,
     Event,
+    GaveUp,
+    HookFailed,
     LineTrouble,
     NetworkDown,
     NetworkUp,
@@ -21,6 +23,7 @@ from eqlbond.events import (
     PeerSaid,
     PhaseChanged,
     RateChanged,
+    Retrying,
     SchedulerFailed,
     SlaveDown,
     SlaveEvent,
@@ -43,6 +46,7 @@ from eqlbond.exceptions import (
     SendError,
     SettingRefused,
     SlaveError,
+    TooManySlaves,
 )
 from eqlbond.packet import Packet
 from eqlbond.ppp.chap import Chap
@@ -76,7 +80,9 @@ __all__ = [
     "EventStream",
     "Framer",
     "Framing",
+    "GaveUp",
     "Hdlc",
+    "HookFailed",
     "IpOptions",
     "Ipv6Options",
     "Kiss",
@@ -101,6 +107,7 @@ __all__ = [
     "Ppp",
     "QueueFull",
     "RateChanged",
+    "Retrying",
     "RoundRobin",
     "Scheduler",
     "SchedulerError",
@@ -114,5 +121,6 @@ __all__ = [
     "SlaveEvent",
     "SlaveUp",
     "Slip",
+    "TooManySlaves",
     "check_scheduler",
 ]

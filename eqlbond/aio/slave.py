@@ -245,6 +245,7 @@ class SerialSlave(Slave):
             raise ConfigurationError("lock", f"True, False, or the directory of the lock files, not {lock!r}")
         self.device = device
         self.baudrate = baudrate
+        self.modem = modem
         self._port_bits = 1 + bytesize + (parity != "N") + stopbits
         lock_directory = LOCK_DIRECTORY if lock is True else lock
         settings: dict[str, Any] = {
@@ -376,6 +377,13 @@ class Connection(asyncio.Protocol):
             except (OSError, TypeError):  # a driver without TIOCOUTQ, or a port that is closing
                 return unsent or None
         return unsent
+
+    def carrier(self) -> bool | None:
+        """Whether the port's DCD is on; None where the port has none, as a pty."""
+        try:
+            return bool(self._port.cd)
+        except (OSError, AttributeError, TypeError):  # no port, no such line, or a port that is closing
+            return None
 
     @property
     def closing(self) -> bool:

@@ -17,7 +17,7 @@ from collections import deque
 from collections.abc import Callable, Hashable
 
 from eqlbond.core.fragments import Fragment, protocol_of
-from eqlbond.core.link import Link, NegotiatedFraming, PlainLink
+from eqlbond.core.link import Link, NegotiatedFraming, PlainLink, WatchedFraming, WatchedLink
 from eqlbond.core.member import Member
 from eqlbond.core.multilink import Multilink, Mux
 from eqlbond.core.policy import Policy
@@ -35,7 +35,7 @@ from eqlbond.events import (
     SlaveDown,
     SlaveUp,
 )
-from eqlbond.exceptions import AlreadyEnslaved, ConfigurationError, NotEnslaved
+from eqlbond.exceptions import AlreadyEnslaved, ConfigurationError, NotEnslaved, TooManySlaves
 from eqlbond.packet import Packet
 from eqlbond.ppp.config import Ppp
 from eqlbond.ppp.negotiation import RandomSource
@@ -44,6 +44,12 @@ from eqlbond.schedulers.base import Line, Scheduler
 from eqlbond.stats import BondStats
 
 _MOST_EVENTS = 10000
+
+
+def _check_count(field: str, value: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ConfigurationError(field, f"a number of lines from 1, not {value!r}")
+    return value
 
 
 class Bundle:
@@ -58,6 +64,8 @@ class Bundle:
         flow_of: tells a packet's flow where the sender gave none; None: no flows.
         multilink: bundle the lines by PPP Multilink; all members have `Ppp` framing then.
         random: for PPP; `random.SystemRandom()` on real links. Needed where a member has `Ppp` framing.
+        min_slaves: how many lines have to be up for packets to go; with fewer they wait.
+        max_slaves: how many members the bond may have; None: any number.
 
     Raises:
         ConfigurationError: a value cannot work.
@@ -73,7 +81,12 @@ class Bundle:
         flow_of: Callable[[bytes], Hashable] | None = None,
         multilink: Multilink | None = None,
         random: RandomSource | None = None,
+        min_slaves: int = 1,
+        max_slaves: int | None = None,
     ) -> None:
+        self.min_slaves = _check_count("min_slaves", min_slaves)
+        self.max_slaves: int | None = None
+        self.set_max_slaves(max_slaves)
         self._events: deque[Event] = deque(maxlen=_MOST_EVENTS)
         self._policy = Policy(scheduler, self._events.append)
         self._random = random
@@ -95,6 +108,7 @@ class Bundle:
         self.send = self._sender.send
         self.ready = self._sender.ready
         self._up: tuple[Line, ...] = ()  # in the order in which they came up
+        self._enough = False
         self._framings: dict[object, object] = {}
         self._links: Deadlines[Member] = Deadlines()
         self._freed: list[Packet] = []  # set free by Multilink, to be delivered
@@ -109,10 +123,13 @@ class Bundle:
 
         Raises:
             AlreadyEnslaved: it belongs to the bond already.
+            TooManySlaves: the bond has `max_slaves` members.
             ConfigurationError: it cannot carry packets of the bond's MTU.
         """
         if member in self.members:
             raise AlreadyEnslaved(f"{member.name} serves this bond already")
+        if self.max_slaves is not None and len(self.members) >= self.max_slaves:
+            raise TooManySlaves(f"{member.name}: the bond may have {self.max_slaves} slaves (max_slaves)")
         if member.mtu_limit is not None and member.mtu_limit < self.mtu:
             problem = f"{member.name} carries {member.mtu_limit} bytes, the bond's MTU is {self.mtu}"
             raise ConfigurationError("mtu", problem)
@@ -162,6 +179,9 @@ class Bundle:
             return PppConnection(self._mux.line_config(framing), self._random, self._mux)
         if isinstance(framing, NegotiatedFraming):
             return framing.link(self.mtu)
+        if isinstance(framing, WatchedFraming) and (framing.outfill is not None or framing.keepalive is not None):
+            framer = framing.framer(self.mtu)
+            return WatchedLink(framer, self.mtu, framing.outfill, framing.keepalive, framing.idle_frame)
         return PlainLink(framing.framer(self.mtu), self.mtu)
 
     def _number(self, fragment: Fragment) -> None:
@@ -232,10 +252,31 @@ class Bundle:
         """The member's port could not be opened."""
         self._events.append(SlaveDown(now, member.owner, reason, error))
 
+    def tell(self, event: Event) -> None:
+        """Put an event of the driver's own among the bond's."""
+        self._events.append(event)
+
     def _line_left(self, member: Member, now: float, reason: str) -> None:
-        self._lines_are(tuple(line for line in self._up if line is not member.line), now)
-        if not self._up:
-            self._events.append(BondDown(now, f"{member.name}: {reason}"))
+        left = tuple(line for line in self._up if line is not member.line)
+        self._lines_are(left, now, f"{member.name}: {reason}")
+
+    def set_min_slaves(self, number: int, now: float) -> None:
+        """Change how many lines have to be up for packets to go. Raises `ConfigurationError`."""
+        if self.max_slaves is not None and _check_count("min_slaves", number) > self.max_slaves:
+            raise ConfigurationError("min_slaves", f"{number} is above max_slaves, which is {self.max_slaves}")
+        self.min_slaves = _check_count("min_slaves", number)
+        self._lines_are(self._up, now, f"{len(self._up)} lines are up, min_slaves is {number} now")
+        self._sender.place_waiting(now)
+
+    def set_max_slaves(self, number: int | None) -> None:
+        """Change how many members the bond may have; None: any number. Those that are there stay.
+
+        Raises:
+            ConfigurationError: it is no number from `min_slaves` on.
+        """
+        if number is not None and _check_count("max_slaves", number) < self.min_slaves:
+            raise ConfigurationError("max_slaves", f"{number} is below min_slaves, which is {self.min_slaves}")
+        self.max_slaves = number
 
     def set_rate(self, member: Member, rate: float | None, now: float, *, bits_per_byte: float | None = None) -> None:
         """Change what the line carries, bit/s, and, unless None, the bits of a byte. Raises `ConfigurationError`."""
@@ -288,8 +329,8 @@ class Bundle:
 
     @property
     def up(self) -> bool:
-        """Whether any line is up."""
-        return bool(self._up)
+        """Whether packets go: `min_slaves` lines are up."""
+        return self._enough
 
     @property
     def queued_packets(self) -> int:
@@ -330,14 +371,22 @@ class Bundle:
 
     # -- lines and connections
 
-    def _lines_are(self, up: tuple[Line, ...], now: float) -> None:
-        """The set of lines that are up, or what one of them carries, has changed."""
+    def _lines_are(self, up: tuple[Line, ...], now: float, why: str = "") -> None:
+        """The set of lines that are up, or what one of them carries, or how many there have to be, has changed."""
         self._up = up
+        enough = len(up) >= self.min_slaves
         if self._mux is not None:
             # 1.15: a peer may escape control characters, about one byte in eight.
             size = 1.15 * (self._mux.config.mrru + 16)
             self._mux.set_patience(max((size * line.byte_time + line.latency for line in up), default=0.0))
-        self._sender.lines_are(up, self.members, now)
+        self._sender.lines_are(up if enough else (), self.members, now)
+        if enough != self._enough:
+            self._enough = enough
+            if not enough:  # what the lines that stay have planned waits, too
+                for member in self.members:
+                    if member.line.up:
+                        self._sender.take_back(member, now)
+            self._events.append(BondUp(now) if enough else BondDown(now, why))
 
     def _after_link(self, member: Member, now: float) -> None:
         """The member's connection has moved: it came up, went down, failed, or has control frames to send."""
@@ -366,7 +415,8 @@ class Bundle:
         if link is None:
             return
         output = link.take_output()
-        if output:
+        # A filler is for a line that has nothing to send; behind a stuck port they would gather without end.
+        if output and not (isinstance(link, WatchedLink) and member.wants_to_send()):
             member.control.extend(output)
         self._events.extend(link.take_events(member.owner))
         if link.failure is not None:
@@ -382,7 +432,6 @@ class Bundle:
             self._links.set(member, deadline)
         if link.up != member.line.up and not member.retired:
             if link.up:
-                first = not self._up
                 mtu = min(link.mtu, self.mtu if member.mtu_limit is None else member.mtu_limit)
                 if self._mux is not None:
                     mtu = link.mtu
@@ -391,8 +440,6 @@ class Bundle:
                 member.go_up(mtu, self._framing_of(member))
                 self._events.append(SlaveUp(now, member.owner))
                 self._lines_are((*self._up, member.line), now)
-                if first:
-                    self._events.append(BondUp(now))
                 self._sender.place_waiting(now)
             else:
                 goodbye = "the peer ended the connection"
@@ -411,6 +458,7 @@ class Bundle:
 
     def _tell_down(self, member: Member, now: float, reason: str, error: BaseException | None, reclaimed: int) -> None:
         """Once for each time that the line was up, or was to come up."""
+        member.down_reason, member.down_error = reason, error
         if not member.told_down:
             member.told_down = True
             self._events.append(SlaveDown(now, member.owner, reason, error, reclaimed))

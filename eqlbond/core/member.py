@@ -101,6 +101,8 @@ class Member:
         "connections",
         "control",
         "departed",
+        "down_error",
+        "down_reason",
         "dropped",
         "framing",
         "handed",
@@ -182,6 +184,9 @@ class Member:
         self.packets_received = self.payload_received = self.bytes_received = 0
         self.reclaimed = self.connections = 0
         self.retired = self.told_down = False
+        self.down_reason = "not opened yet"
+        """Why the line is not up, for people; from the last time that it went down."""
+        self.down_error: BaseException | None = None
         self.stamp: Callable[[Fragment], None] | None = None  # numbers a Multilink fragment that begins to go
         self.last_number = -1
         self.dropped: dict[str, int] = {}
