@@ -6,6 +6,7 @@ from eqlbond.codec.base import Framer, Framing
 from eqlbond.codec.hdlc import Hdlc
 from eqlbond.codec.kiss import Kiss
 from eqlbond.codec.slip import Slip
+from eqlbond.core.fq_codel import FqCoDel
 from eqlbond.core.multilink import Multilink
 from eqlbond.events import (
     BondDown,
@@ -78,6 +79,7 @@ __all__ = [
     "EqlbondError",
     "Event",
     "EventStream",
+    "FqCoDel",
     "Framer",
     "Framing",
     "GaveUp",

@@ -15,6 +15,7 @@ from eqlbond.aio.slave import Connection, Slave
 from eqlbond.core.bundle import Bundle
 from eqlbond.core.member import Member
 from eqlbond.core.multilink import Multilink
+from eqlbond.core.queues import QueueDiscipline
 from eqlbond.events import (
     BondDown,
     BondUp,
@@ -126,6 +127,8 @@ class Master:
         on_packets: called with a list of packets as they arrive, instead of iterating; for high rates.
         flow_of: tells the flow of a payload where `send` was given none, such as `eqlbond.codec.ip.flow_key`; packets
             of a flow that has nothing waiting pass bulk.
+        queue: how packets wait for a line: `FqCoDel()` serves flows fairly and keeps their queues short, by dropping,
+            so that `send` hardly ever waits; for IP traffic of many, as a router has. None: first in, first out.
         multilink: bundle the slaves by PPP Multilink (RFC 1990): packets arrive in order and are cut into fragments
             over idle lines. All slaves have `Ppp` framing then. None: packets are balanced whole.
         close_timeout: seconds that closing may take, default 5.
@@ -148,6 +151,7 @@ class Master:
         receive_bytes: int = 1048576,
         on_packets: Callable[[list[Packet]], object] | None = None,
         flow_of: Callable[[bytes], Hashable] | None = None,
+        queue: QueueDiscipline | None = None,
         multilink: Multilink | None = None,
         close_timeout: float = 5.0,
         min_slaves: int = 1,
@@ -164,6 +168,7 @@ class Master:
             queue_bytes=queue_bytes,
             queue_time=queue_time,
             flow_of=flow_of,
+            queue=queue,
             multilink=multilink,
             random=random.SystemRandom(),
             min_slaves=min_slaves,
@@ -369,11 +374,8 @@ class Master:
         try:
             await self._open_line(slave)
         except BaseException as error:
-            try:
-                await self._shut(slave, 0.0)
-            finally:
-                self._detach(slave, "cannot be opened")
-                self._serve()
+            self._detach(slave, "cannot be opened")
+            self._serve()
             if isinstance(error, LineError):
                 self._check_open()  # closed meanwhile: that is the reason
             raise
@@ -413,14 +415,9 @@ class Master:
         """
         self._check_open()
         self._check_slave(slave)
-        if slave.connection is not None:
-            if not slave.connection.lost and not slave.connection.closing:
-                raise AlreadyEnslaved(f"{slave.name}: its line is open")
-            await self._shut(slave, 0.0)
-            self._check_open()
-            self._check_slave(slave)
-            if slave.connection is not None:
-                raise AlreadyEnslaved(f"{slave.name}: its line is open")
+        connection = slave.connection
+        if connection is not None and not connection.lost and not connection.closing:
+            raise AlreadyEnslaved(f"{slave.name}: its line is open")
         await self._open_line(slave)
         self._serve()
 
@@ -505,23 +502,21 @@ class Master:
 
     async def _open_line(self, slave: Slave) -> None:
         connection = Connection(self, slave)
+        before, slave.last_connection = slave.last_connection, connection
         slave.connection = connection
         try:
-            await slave.open(lambda: connection)
-            await connection.made
+            if before is not None:
+                await before.shut(0.0)
+            if connection.abandoned:
+                raise LineError(slave.name, "closed while it was opened")
+            await connection.open()
         except BaseException:
-            # An open that is cancelled half-way may still produce a transport; it is closed as it comes.
-            connection.abandoned = True
-            if connection.transport is None and slave.connection is connection:
-                slave.connection = None
-            raise
-
-    async def _shut(self, slave: Slave, seconds: float) -> None:
-        connection = slave.connection
-        if connection is not None:
-            await connection.shut(seconds)
             if slave.connection is connection:
                 slave.connection = None
+                self._bundle.disconnected(slave.member, self._now(), "not opened")
+            # Cancelled half-way it may still produce a transport, which is closed as it comes.
+            await connection.shut(0.0)
+            raise
 
     # -- what the connections tell
 
@@ -862,7 +857,9 @@ class Master:
     def _close_after(slave: Slave) -> None:
         """A connection that has ended by itself, as PPP does, leaves its port open: close it."""
         connection = slave.connection
-        if connection is not None and slave.member.link is None and not connection.lost and not connection.closing:
+        if connection is None or connection.transport is None:  # None: the next one, which is being opened already
+            return
+        if slave.member.link is None and not connection.lost and not connection.closing:
             connection.begin_shut(1.0)
 
     def _log_event(self, event: Event) -> None:

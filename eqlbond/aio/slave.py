@@ -75,6 +75,8 @@ BAUDRATE: Final = _BaudRate()
 # A paced line is given bytes by its byte clock, so its transport's buffer is empty but for a port that stalls.
 _ROOM = 65536
 _HIGH_WATER = 32768
+_GIVING_UP = 5.0
+"""Seconds that an opening may take to end once it is cancelled; a modem hangs up meanwhile."""
 
 
 class Slave:
@@ -127,6 +129,8 @@ class Slave:
         self.bits_learnt = bits_per_byte is None
         self.member = self._make_member()
         self.connection: Connection | None = None
+        self.last_connection: Connection | None = None
+        """The latest one, whose port may not be closed yet; the next one waits for that."""
         self.master: Master | None = None
 
     def _make_member(self) -> Member:
@@ -306,7 +310,9 @@ class Connection(asyncio.Protocol):
         loop = asyncio.get_running_loop()
         self.made: asyncio.Future[None] = loop.create_future()
         self.gone: asyncio.Future[None] = loop.create_future()
+        self._opening: asyncio.Task[None] | None = None
         self._shutting: asyncio.Task[None] | None = None
+        self._deadline = 0.0  # of closing
 
     # -- asyncio's side
 
@@ -318,7 +324,7 @@ class Connection(asyncio.Protocol):
         if isinstance(info, LineInfo):
             self.info = info
         if self.abandoned:
-            self.transport.abort()
+            self.transport.abort()  # _shut waits for the rest
             return
         set_limits = getattr(transport, "set_write_buffer_limits", None)
         if set_limits is not None:
@@ -354,6 +360,22 @@ class Connection(asyncio.Protocol):
             self.gone.set_result(None)
 
     # -- the master's side
+
+    async def open(self) -> None:
+        """Open the line. When `begin_shut` is called meanwhile, the attempt is given up.
+
+        Raises:
+            LineError: it cannot be opened, or is not to be any more.
+        """
+        self._opening = asyncio.ensure_future(self.slave.open(lambda: self))
+        me = asyncio.current_task()
+        try:
+            await self._opening
+            await self.made
+        except asyncio.CancelledError:
+            if self.abandoned and (me is None or not me.cancelling()):
+                raise LineError(self.slave.name, "closed while it was opened") from None
+            raise
 
     def failed(self) -> BaseException | None:
         """An error that the port has met and its transport has not reported yet."""
@@ -394,10 +416,14 @@ class Connection(asyncio.Protocol):
         """Close once, whoever asks and however often; the task ends when the port is closed.
 
         Args:
-            seconds: how long written bytes may take to leave.
+            seconds: how long written bytes may take to leave; a later call can only shorten it.
         """
-        if self._shutting is None:
-            self._shutting = asyncio.ensure_future(self._shut(seconds))
+        deadline = asyncio.get_running_loop().time() + seconds
+        if self._shutting is not None:
+            self._deadline = min(self._deadline, deadline)
+        else:
+            self._deadline = deadline
+            self._shutting = asyncio.ensure_future(self._shut())
             self.master._shutting.add(self._shutting)
             self._shutting.add_done_callback(self.master._shutting.discard)
         return self._shutting
@@ -406,15 +432,14 @@ class Connection(asyncio.Protocol):
         """Close, as `begin_shut` does, and wait until the port is closed."""
         await asyncio.shield(self.begin_shut(seconds))
 
-    async def _shut(self, seconds: float) -> None:
+    async def _shut(self) -> None:
         loop = asyncio.get_running_loop()
-        deadline = loop.time() + seconds
-        closing_time = self.info.closing_time
         if self.transport is None:
             self.abandoned = True
-            return
+            if not await self._give_up_opening():
+                return
         try:
-            while not self.lost and self.unsent() and loop.time() < deadline:
+            while not self.lost and self.unsent() and loop.time() < self._deadline:
                 await asyncio.sleep(0.01)
             stuck = not self.lost and self.buffered() > 0
         except Exception as error:  # a transport is somebody's code; closing goes on
@@ -427,9 +452,22 @@ class Connection(asyncio.Protocol):
             else:
                 self.transport.close()
         try:
-            await asyncio.wait_for(asyncio.shield(self.gone), max(1.0, deadline - loop.time()) + closing_time)
+            patience = max(1.0, self._deadline - loop.time()) + self.info.closing_time
+            await asyncio.wait_for(asyncio.shield(self.gone), patience)
         except TimeoutError:
             self.master._log.warning("%s: the transport did not close in time", self.slave.name)
         # connection_lost comes while the port is still open; it may be opened again only when it is closed.
-        while self._port is not None and self._port.is_open and loop.time() < deadline + closing_time + 1.0:
+        until = max(loop.time(), self._deadline) + 1.0
+        while self._port is not None and self._port.is_open and loop.time() < until:
             await asyncio.sleep(0.005)
+
+    async def _give_up_opening(self) -> bool:
+        """Cancel the attempt to open; whether there is a transport all the same."""
+        opening = self._opening
+        if opening is None:
+            return False
+        opening.cancel()
+        await asyncio.wait([opening], timeout=_GIVING_UP)
+        if self.transport is None and opening.done() and not opening.cancelled() and opening.exception() is None:
+            await asyncio.wait([self.made, self.gone], timeout=1.0)  # connection_made comes soon, and aborts
+        return self.transport is not None

@@ -25,6 +25,8 @@ class Fragment(Packet):
     end: bool = True
     number: int | None = None
     whole: Packet | None = None
+    order: int = 0
+    """The place in the order of cutting, in which numbers are given."""
 
 
 def protocol_of(packet: Packet) -> int:
@@ -89,6 +91,7 @@ class Fragmenter:
         fragment = Fragment(self._blank + data, MP, None, packet.priority, packet.flow, packet.sequence, packet.entered)
         fragment.begin, fragment.end, fragment.whole = begin, end, packet
         fragment.express = packet.express
+        fragment.order = self.packets
         self.fragments += 1
         return fragment
 

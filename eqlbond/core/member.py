@@ -330,6 +330,11 @@ class Member:
         _set_planned(line, line.planned + size)
         _set_free(line, start + size * line.byte_time)
 
+    @property
+    def express_packets(self) -> int:
+        """Packets that pass what is planned and have not begun to go."""
+        return len(self._express)
+
     def plan_express(self, packet: Packet, now: float) -> None:
         """Put the packet ahead of all that is planned, at the next frame boundary."""
         line = self.line

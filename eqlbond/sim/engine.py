@@ -16,15 +16,16 @@ from typing import Any, Literal, NoReturn
 import attrs
 
 from eqlbond.core.bundle import Bundle
+from eqlbond.core.fragments import Fragment
 from eqlbond.core.line_model import UNLIMITED, LineModel, LineSpec
-from eqlbond.core.link import NegotiatedFraming
 from eqlbond.core.member import Member
+from eqlbond.core.multilink import Multilink
 from eqlbond.events import Event, SchedulerFailed
 from eqlbond.exceptions import ConfigurationError, EqlbondError
 from eqlbond.packet import Packet
 from eqlbond.schedulers.base import Scheduler
 from eqlbond.schedulers.earliest_delivery import EarliestDelivery
-from eqlbond.sim.frames import SMALLEST, Content, Payloads, SizedFraming, describe, sized_payload
+from eqlbond.sim.frames import SMALLEST, Content, Payloads, SizedFraming, describe, negotiates, sized_payload
 from eqlbond.sim.line import SimLine, as_lines
 from eqlbond.sim.record import Placed, Traffic
 from eqlbond.sim.result import Result, build_result
@@ -34,6 +35,8 @@ Frames = Literal["codec", "size"]
 Pacing = Literal["frames", "pieces"]
 
 _STANDSTILL = 100_000  # events in a row at one moment: something goes round in a circle
+_BEFORE = 30.0  # seconds before time 0 in which PPP links negotiate
+_NO_PROGRESS = 3600.0  # seconds without a packet sent or delivered while some wait
 
 
 class SimulationStalled(EqlbondError):
@@ -48,6 +51,11 @@ class SimulationStalled(EqlbondError):
         self.report = report
 
 
+def _number(packet: Packet) -> int:
+    """The number of a packet, or of the one that a Multilink fragment is a piece of."""
+    return packet.whole.sequence if isinstance(packet, Fragment) and packet.whole is not None else packet.sequence
+
+
 class _Way:
     """One direction of one line."""
 
@@ -55,6 +63,7 @@ class _Way:
         "arrive",
         "certain",
         "checks",
+        "control",
         "done",
         "end",
         "epoch",
@@ -90,11 +99,13 @@ class _Way:
         self.keep = not self.sized or bool(line.rate_changes)
         self.certain = self.sized and not line.rate_changes and not line.cut_at and run.placed is None
         self.tells = line.tells_queue
-        self.checks = bool(spec.byte_error_rate)
-        self.touches = isinstance(line.framing, NegotiatedFraming)
+        # A whole packet that was hit shows at once that it does not come out; a fragment may have to wait for others.
+        self.checks = bool(spec.byte_error_rate) and run.settings.multilink is None
+        self.touches = negotiates(line.framing)
         self.flying: deque[tuple[int, float, Packet | None]] = deque()  # size, start, packet; None: control
         self.epoch = 0
         self.done = self.pulled = 0
+        self.control = 0  # bytes of frames that carried no packet
         self.queue_peak = 0.0
         self.arrive = self._arrive
 
@@ -109,9 +120,13 @@ class _Way:
         start = model.free if model.free > now else now
         packet = member.handed
         size = len(data)
+        if packet is None and member.whole_frames:
+            self.control += size
         if self.keep:
-            lost = model.lost_bytes
+            lost, hit = model.lost_bytes, model.corrupted_bytes
             model.push(data, now)
+            if model.corrupted_bytes > hit and packet is not None:
+                self.traffic.lost[_number(packet)] = "byte errors"
             arrival = None if model.lost_bytes > lost else model.last_arrival()
         else:
             arrival = model.transit(size, now)
@@ -136,7 +151,7 @@ class _Way:
             return
         size, start, packet = self.flying.popleft()
         run, to = self.run, self.to
-        now = run.now
+        now = run.clock
         member = self.to_member
         if self.sized:
             if self.keep:
@@ -163,13 +178,13 @@ class _Way:
     ) -> None:
         placed = self.run.placed
         if placed is not None:
-            number = -1 if packet is None else packet.sequence
+            number = -1 if packet is None else _number(packet)
             placed.append(Placed(self.end.name, self.index, start, end, arrival, number, size, lost))
 
     def _lost(self, packet: Packet | None, size: int, start: float, end: float, why: str) -> None:
         self.end.frames_lost[why] = self.end.frames_lost.get(why, 0) + 1
         if packet is not None:
-            self.traffic.lost[packet.sequence] = why
+            self.traffic.lost[_number(packet)] = why
         self._place(packet, size, start, end, None, why)
 
     def cut(self, now: float) -> None:
@@ -203,6 +218,7 @@ class End:
     """One end of the bond: a bundle, and what its sender and its receiver have seen."""
 
     __slots__ = (
+        "before",
         "bundle",
         "deadline",
         "events",
@@ -222,6 +238,7 @@ class End:
         self.traffic = traffic
         self.ways: dict[Member, _Way] = {}
         self.deadline = math.inf
+        self.before = [0] * len(members)  # bytes that each line had sent by time 0
         self.fill: Callable[[], None] | None = None
         self.events: list[Event] = []
         self.frames_lost: dict[str, int] = {}  # on the lines, by reason
@@ -241,6 +258,7 @@ class Settings:
     queue_bytes: int
     queue_time: float
     flow_of: Callable[[bytes], Hashable] | None
+    multilink: Multilink | None
     trace: bool
 
 
@@ -257,7 +275,8 @@ class Run:
         self.lines = lines
         self.settings = settings
         self.mtu = settings.mtu
-        self.now = 0.0
+        self.clock = 0.0  # the engine's time; the workload's begins at `origin`
+        self.origin = _BEFORE if any(negotiates(line.framing) for line in lines) else 0.0
         self.rng = random.Random(f"workload {settings.seed}")
         """Where the workload's random choices come from."""
         self.heap: list[tuple[float, int, Callable[[Any], None], Any]] = []
@@ -273,7 +292,7 @@ class Run:
         self.capacity = 0.0
         self._workload = workload
         self._said = describe(schedulers[0])
-        self._up_since: list[float | None] = [0.0] * len(lines)
+        self._up_since: list[float | None] = [self.origin] * len(lines)
         self._rates = [line.rate for line in lines]
         self.ends = self._make_ends(schedulers)
         self._ways = self._make_ways()
@@ -289,6 +308,8 @@ class Run:
                 queue_bytes=settings.queue_bytes,
                 queue_time=settings.queue_time,
                 flow_of=settings.flow_of,
+                multilink=settings.multilink,
+                random=random.Random(f"ppp {side} {settings.seed}"),
             )
             members = []
             for number, (line, framing) in enumerate(zip(self.lines, framings, strict=True)):
@@ -305,7 +326,7 @@ class Run:
                     owner=line.label(number),
                     whole_frames=settings.pacing == "frames" and spec.buffer is None,
                 )
-                bundle.add(member, 0.0)
+                bundle.add(member, self.clock)
                 members.append(member)
             ends.append(End("ab"[side], bundle, members, Traffic(self.sized)))
         return ends[0], ends[1]
@@ -326,10 +347,15 @@ class Run:
 
     # -- for workloads
 
+    @property
+    def now(self) -> float:
+        """Seconds since the workload began."""
+        return self.clock - self.origin
+
     def at(self, when: float, call: Callable[[Any], None], argument: Any = None) -> None:
-        """Have `call(argument)` called at a time."""
+        """Have `call(argument)` called at a time, seconds since the workload began."""
         self.count += 1
-        heappush(self.heap, (max(when, self.now), self.count, call, argument))
+        heappush(self.heap, (max(when + self.origin, self.clock), self.count, call, argument))
 
     def fill(self, end: int, call: Callable[[], None] | None) -> None:
         """Have `call()` called whenever the bond at `end` takes packets, until None is given."""
@@ -365,8 +391,8 @@ class Run:
         packet = Packet(payload, None, None, priority)
         if self.sized and self.settings.flow_of is not None:
             packet.flow = flow
-        traffic.enter(packet, number, self.now if since is None else since, data)
-        here.bundle.send(packet, self.now)
+        traffic.enter(packet, number, self.clock if since is None else since + self.origin, data)
+        here.bundle.send(packet, self.clock)
         if here.bundle.backlog > here.peak:
             here.peak = here.bundle.backlog
         self.touched[here] = None
@@ -387,32 +413,54 @@ class Run:
 
     def run(self) -> Result:
         """Run to the end. Raises `SimulationStalled`."""
-        self._workload.start(self)
-        for number, line in enumerate(self.lines):
+        for number in range(len(self.lines)):
             for end in self.ends:
                 end.bundle.connected(end.members[number], 0.0)
+        for end in self.ends:
+            self.touched[end] = None
+        if self.origin:
+            self._negotiate()
+        self._workload.start(self)
+        for number, line in enumerate(self.lines):
             for time in line.cut_at:
                 self.at(time, self._cut, number)
             for time in line.revive_at:
                 self.at(time, self._revive, number)
             for change in line.rate_changes:
                 self.at(change[0], self._set_rate, (number, change[1]))
-        for end in self.ends:
-            self.touched[end] = None
         self._loop()
         for end in self.ends:
             self._take_events(end)
         return build_result(self, self.settings, self._said, describe(self._workload))
 
+    def _negotiate(self) -> None:
+        """Let the links come up; what they say until then is not the workload's."""
+        self.at(0.0, self._begin)
+        self._loop()
+        self.done = False
+        self._watch(())
+        for end in self.ends:
+            end.before = [member.bytes_sent for member in end.members]
+
+    def _begin(self, _: Any) -> None:
+        self.done = True
+
+    def _watch(self, before: tuple[int, ...]) -> None:
+        """Links that keep talking hide that nothing goes on."""
+        now = tuple(len(end.traffic.entered) + len(end.traffic.order) for end in self.ends)
+        if now == before and any(end.bundle.backlog for end in self.ends):
+            self.stalled(f"no packet has come or gone for {_NO_PROGRESS:g} s, and some wait")
+        self.at(self.now + _NO_PROGRESS, self._watch, now)
+
     def _loop(self) -> None:
         heap, touched = self.heap, self.touched
         first, second = self.ends
-        until = self.settings.until
+        until = self.settings.until + self.origin
         still = 0
         while True:
             while touched:
                 self._serve(touched.popitem()[0])
-            if self.done and self._idle():
+            if self.done and self.idle():
                 return
             when = heap[0][0] if heap else math.inf
             due = None
@@ -421,12 +469,12 @@ class Run:
             if second.deadline < when:
                 due, when = second, second.deadline
             if when > until:
-                self.now = until
+                self.clock = until
                 return
             if when == math.inf:
                 self.stalled("nothing is left that could happen, and the workload is not at its end")
-            if when > self.now:
-                self.now = when
+            if when > self.clock:
+                self.clock = when
                 still = 0
             else:
                 still += 1
@@ -436,20 +484,22 @@ class Run:
                 entry = heappop(heap)
                 entry[2](entry[3])
             else:
-                due.bundle.tick(self.now)
+                late = due.bundle.tick(self.clock)
+                if late:
+                    self._other(due).traffic.deliver(late, self.clock, -1)
                 touched[due] = None
 
     def _serve(self, end: End) -> None:
         bundle, ways = end.bundle, end.ways
-        now = self.now
+        now = self.clock
         while True:
             if end.fill is not None and not bundle.full:
                 end.fill()
-            served = False
+            if not bundle.has_news:
+                break
             for member in bundle.ready(now):
                 ways[member].serve(now)
-                served = True
-            if not served or end.fill is None or bundle.full:
+            if end.fill is None or bundle.full:
                 break
         self.touched.pop(end, None)
         if bundle.has_news:
@@ -457,10 +507,14 @@ class Run:
         deadline = bundle.next_deadline()
         end.deadline = math.inf if deadline is None else deadline
 
-    def _idle(self) -> bool:
-        return not any(end.bundle.backlog for end in self.ends) and not any(
+    def idle(self) -> bool:
+        """Whether nothing is queued or on its way."""
+        return not any(end.bundle.backlog or end.bundle.reassembling for end in self.ends) and not any(
             way.flying for pair in self._ways for way in pair
         )
+
+    def _other(self, end: End) -> End:
+        return self.ends[1] if end is self.ends[0] else self.ends[0]
 
     def _take_events(self, end: End) -> None:
         for event in end.bundle.take_events():
@@ -471,7 +525,7 @@ class Run:
     # -- what happens to lines
 
     def _cut(self, number: int) -> None:
-        now = self.now
+        now = self.clock
         self._count_capacity(number)
         self._up_since[number] = None
         for way in self._ways[number]:
@@ -482,7 +536,7 @@ class Run:
                 self.touched[end] = None
 
     def _revive(self, number: int) -> None:
-        now = self.now
+        now = self.clock
         self._up_since[number] = now
         for way in self._ways[number]:
             way.model.revive(now)
@@ -496,11 +550,11 @@ class Run:
         self._count_capacity(number)
         self._rates[number] = rate
         for way in self._ways[number]:
-            way.set_rate(self.now, rate)
+            way.set_rate(self.clock, rate)
 
     def _count_capacity(self, number: int, now: float | None = None) -> None:
         since = self._up_since[number]
-        now = self.now if now is None else now
+        now = self.clock if now is None else now
         if since is not None:
             self.capacity += max(0.0, now - since) * (self._rates[number] or math.inf)
             self._up_since[number] = now
@@ -526,7 +580,7 @@ class Run:
                 f"delivered; {bundle.backlog} bytes of {bundle.limit} queued; scheduler {bundle.scheduler!r}"
             )
             for member in end.members:
-                stats = member.stats(self.now)
+                stats = member.stats(self.clock)
                 way = end.ways[member]
                 state = stats.state + (" (cut silently)" if way.model.is_cut and member.line.up else "")
                 yield (
@@ -552,6 +606,7 @@ def simulate(
     queue_bytes: int = 262144,
     queue_time: float = 0.5,
     flow_of: Callable[[bytes], Hashable] | None = None,
+    multilink: Multilink | None = None,
     trace: bool = False,
 ) -> Result:
     """Simulate a bond and tell how it went.
@@ -571,6 +626,8 @@ def simulate(
         until: end after so many seconds, whatever is under way.
         queue_bytes, queue_time: the bond's limits on what waits, as of `Bundle`.
         flow_of: tells a packet's flow, as of `Bundle`.
+        multilink: bundle the lines by PPP Multilink; each line has ``framing=Ppp()`` then. PPP links negotiate
+            in the 30 seconds before time 0.
         trace: record where each frame went, for timelines.
 
     Raises:
@@ -602,6 +659,7 @@ def simulate(
         queue_bytes=max(queue_bytes, mtu) if isinstance(mtu, int) else queue_bytes,
         queue_time=queue_time,
         flow_of=flow_of,
+        multilink=multilink,
         trace=trace,
     )
     workload = Bulk() if workload is None else workload

@@ -13,6 +13,7 @@ from eqlbond.codec.base import Framing
 from eqlbond.core.link import NegotiatedFraming
 from eqlbond.exceptions import ConfigurationError
 from eqlbond.packet import Packet
+from eqlbond.ppp.config import Ppp
 
 Content = Literal["random", "text", "escapes"]
 SMALLEST = 4
@@ -86,6 +87,11 @@ class Payloads:
 _zeros = lru_cache(maxsize=4096)(bytes)
 
 
+def negotiates(framing: Framing) -> bool:
+    """Whether connections with this framing talk to their peer before they carry packets."""
+    return isinstance(framing, Ppp | NegotiatedFraming)
+
+
 class SizedFramer:
     """A framer for frames of which only the size goes over the line; `feed` gives what the driver has laid in."""
 
@@ -120,7 +126,7 @@ class SizedFraming:
     _sizes: dict[int, int] = attrs.field(factory=dict, init=False, eq=False)
 
     def __attrs_post_init__(self) -> None:
-        if isinstance(self.framing, NegotiatedFraming):
+        if negotiates(self.framing):
             raise ConfigurationError("frames", f"{self.framing!r} negotiates, which needs frames='codec'")
 
     def framer(self, mtu: int) -> SizedFramer:
