@@ -27,6 +27,7 @@ from eqlbond.config.model import (
 from eqlbond.config.parts import SCHEDULER, Part, read_part
 from eqlbond.config.positions import key_lines
 from eqlbond.config.section import Document, Section
+from eqlbond.core.fq_codel import FqCoDel
 from eqlbond.core.multilink import Multilink
 from eqlbond.ppp.config import Ppp
 
@@ -176,21 +177,32 @@ def _read_bond(section: Section | None) -> BondConfig:
                 options["multilink"] = inner.make(Multilink, **given)
     queue = section.table("queue")
     if queue is not None:
-        given = queue.given(
-            bytes=checks.integer(1, what="bytes"),
-            time=checks.seconds(above=True),
-            fair=checks.boolean,
-            target=checks.seconds(above=True),
-            interval=checks.seconds(above=True),
-            ecn=checks.boolean,
-        )
-        queue.finish()
-        options["queue"] = QueueConfig(**given)
+        options["queue"] = _read_queue(queue, options.get("mtu", 1500))
     least, most = options.get("min_slaves", 1), options.get("max_slaves")
     if most is not None and least > most:
         section.wrong("min_slaves", f"at most max_slaves ({most}), not {least}")
     section.finish()
     return BondConfig(**options)
+
+
+def _read_queue(section: Section, mtu: int) -> QueueConfig:
+    options: dict[str, Any] = section.given(bytes=checks.integer(1, what="bytes"), time=checks.seconds(above=True))
+    fair = section.take("fair", checks.boolean, True)
+    codel = section.given(
+        target=checks.seconds(above=True),
+        interval=checks.seconds(above=True),
+        ecn=checks.boolean,
+        limit=checks.integer(2 * (mtu + 512), what="bytes"),
+        quantum=checks.integer(1, what="bytes"),
+    )
+    section.finish()
+    if not fair:
+        for key in codel:
+            section.wrong(key, "an option of the fair queue, and fair is false")
+        options["fair"] = None
+    else:
+        options["fair"] = section.make(FqCoDel, **codel)
+    return QueueConfig(**options)
 
 
 def _interface_name(value: Any) -> str:
@@ -297,6 +309,7 @@ def _try(config: Config) -> None:
         mtu=config.bond.mtu,
         queue_bytes=config.bond.queue.bytes,
         queue_time=config.bond.queue.time,
+        queue=config.bond.queue.fair,
         multilink=config.bond.multilink,
         close_timeout=config.bond.close_timeout,
         min_slaves=config.bond.min_slaves,

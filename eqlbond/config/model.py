@@ -11,6 +11,7 @@ from eqlbond.aio.slave import BAUDRATE, SerialSlave, Slave
 from eqlbond.codec.base import Framing
 from eqlbond.config.checks import Address, Interface, Network
 from eqlbond.config.parts import FRAMING, SCHEDULER, Part
+from eqlbond.core.fq_codel import FqCoDel
 from eqlbond.core.multilink import Multilink
 from eqlbond.modem import AnsweringModem, Ask, ChatScript, Login, LoginPrompt, Modem, Secret
 from eqlbond.ppp.config import Ppp
@@ -24,17 +25,11 @@ class QueueConfig:
     """The bond's queue."""
 
     bytes: int = 262144
-    """Payload that may wait, bytes."""
+    """Payload that may wait to go by the plan of a line, bytes."""
     time: float = 0.5
     """The same, in seconds of the bond's rate."""
-    fair: bool = True
-    """Each flow in its turn, with CoDel (RFC 8290); False: first in, first out."""
-    target: float | None = None
-    """CoDel's target, seconds; None: its own choice."""
-    interval: float | None = None
-    """CoDel's interval, seconds; None: its own choice."""
-    ecn: bool = True
-    """Mark packets of flows that understand ECN instead of dropping them."""
+    fair: FqCoDel | None = attrs.field(factory=FqCoDel)
+    """Before the plan: each flow in its turn, with CoDel (RFC 8290); None: first in, first out."""
 
 
 @attrs.frozen(kw_only=True)

@@ -80,7 +80,8 @@ class ControlClient:
             ControlUnavailable: the connection broke, or no answer came in time.
         """
         async with self._turn:
-            if self._reader is None or self._writer is None:
+            if self._reader is None or self._writer is None or await self._closed_by_server(self._reader):
+                await self.close()
                 await self.open()
             assert self._reader is not None
             assert self._writer is not None
@@ -99,6 +100,17 @@ class ControlClient:
                     reason = "no answer in time" if isinstance(error, TimeoutError) else "the connection broke"
                     raise ControlUnavailable(f"{self.path}: {reason}") from error
                 raise
+
+    @staticmethod
+    async def _closed_by_server(reader: asyncio.StreamReader) -> bool:
+        """Whether the server has closed the connection since the last answer, as it does when nothing is asked."""
+        try:
+            async with asyncio.timeout(0):
+                return bool(await reader.readuntil(b"\n"))
+        except TimeoutError:
+            return False
+        except (OSError, asyncio.IncompleteReadError):
+            return True
 
     async def ping(self) -> dict[str, Any]:
         """The version and the process id of the bond's process."""

@@ -213,13 +213,12 @@ def _number(arguments: Arguments, key: str, default: float, least: float) -> flo
 
 
 def _count(arguments: Arguments, key: str, default: int | None) -> int | None:
-    value = arguments.get(key, default)
-    if value is default:
+    if key not in arguments:
         return default
+    value = arguments[key]
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         _wrong(key, "a whole number from 1 on", value)
-    number: int = value
-    return number
+    return value
 
 
 def _addresses(master: Master) -> dict[str, Any]:

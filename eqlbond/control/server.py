@@ -20,6 +20,7 @@ from eqlbond.exceptions import EqlbondError
 
 _log = logging.getLogger("eqlbond.control")
 _LAST_WORDS = 1.0
+_LAST_READS = 64
 
 
 class ControlServer:
@@ -117,7 +118,7 @@ class ControlServer:
         try:
             problem = self._unwelcome(writer)
             if problem is not None:
-                await self._write(writer, messages.refusal(None, *problem))
+                await self._part(reader, writer, *problem)
             else:
                 await self._converse(reader, writer)
         except (OSError, TimeoutError) as error:
@@ -147,11 +148,11 @@ class ControlServer:
                     return
             except asyncio.LimitOverrunError:
                 problem = f"a request has at most {self._max_request} bytes"
-                await self._write(writer, messages.refusal(None, "TooLong", problem))
+                await self._part(reader, writer, "TooLong", problem)
                 return
             except TimeoutError:
                 problem = f"nothing was asked for {self._idle_timeout:g} s"
-                await self._write(writer, messages.refusal(None, "Idle", problem))
+                await self._part(reader, writer, "Idle", problem)
                 return
             if line.strip() and not await self._obey(line, reader, writer):
                 return
@@ -221,6 +222,17 @@ class ControlServer:
         writer.write(line)
         async with asyncio.timeout(self._write_timeout):
             await writer.drain()
+
+    async def _part(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, kind: str, problem: str) -> None:
+        """Say why this is the end. What the client still sends is dropped meanwhile: closing on it would be a reset,
+        and the client might not see the reason."""
+        await self._write(writer, messages.refusal(None, kind, problem))
+        writer.write_eof()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_LAST_WORDS):
+                for _ in range(_LAST_READS):
+                    if not await reader.read(65536):
+                        return
 
     @staticmethod
     async def _close(writer: asyncio.StreamWriter) -> None:

@@ -57,6 +57,7 @@ class Router:
             mtu=bond.mtu,
             queue_bytes=bond.queue.bytes,
             queue_time=bond.queue.time,
+            queue=bond.queue.fair,
             multilink=bond.multilink,
             close_timeout=bond.close_timeout,
             min_slaves=bond.min_slaves,

@@ -26,6 +26,7 @@ from eqlbond import (
 from eqlbond.codec.options import EndpointDiscriminator
 from eqlbond.config import Config, ConfigError, ConfigurationErrors
 from eqlbond.config.load import read_slave_table
+from eqlbond.core.fq_codel import FqCoDel
 from eqlbond.exceptions import ConfigurationError, EqlbondError
 from eqlbond.modem import AnsweringModem, Modem
 
@@ -109,7 +110,7 @@ FULL = """\
 mtu = 1400
 scheduler = { name = "earliest", hold = "strict", grain = 0.01 }
 multilink = { mrru = 1600, short = true, endpoint = "site7", fragment = false, margin = 0.5 }
-queue = { bytes = 100000, time = 1.5, fair = false, target = 0.02, interval = 0.2, ecn = false }
+queue = { bytes = 100000, time = 1.5, target = 0.02, interval = 0.2, ecn = false, limit = 9000, quantum = 99 }
 min_slaves = 2
 max_slaves = 4
 close_timeout = 2
@@ -225,10 +226,8 @@ def test_every_option(tmp_path: Path) -> None:
     assert bond.multilink == Multilink(
         mrru=1600, short=True, endpoint=EndpointDiscriminator.local("site7"), fragment=False, margin=0.5
     )
-    queue = bond.queue
-    assert (queue.bytes, queue.time, queue.fair, queue.target, queue.interval, queue.ecn) == (
-        100000, 1.5, False, 0.02, 0.2, False,
-    )  # fmt: skip
+    assert (bond.queue.bytes, bond.queue.time) == (100000, 1.5)
+    assert bond.queue.fair == FqCoDel(target=0.02, interval=0.2, ecn=False, limit=9000, quantum=99)
     first, second = config.slaves
     shared = {
         "require": ("chap", "pap"), "secrets": {"hub": "hubsecret", "other": "othersecret"}, "accm": 0xA0000,
@@ -286,7 +285,7 @@ def test_every_option(tmp_path: Path) -> None:
 def test_an_empty_file_is_a_bond_that_waits_for_lines() -> None:
     config = Config.parse("")
     assert config == Config()
-    assert (config.bond.mtu, config.slaves, config.tun, config.bond.queue.fair) == (1500, (), None, True)
+    assert (config.bond.mtu, config.slaves, config.tun, config.bond.queue.fair) == (1500, (), None, FqCoDel())
     assert isinstance(config.bond.scheduler.make(), EarliestDelivery)
     assert Config.parse("[control]\nenabled = false").control is None
 
@@ -411,6 +410,8 @@ def test_a_scheduler_of_ones_own(monkeypatch: pytest.MonkeyPatch) -> None:
         ("[hooks]\nup = []", 2, "hooks.up", "a command"),
         (f'[control]\nsocket = "/{"x" * 120}"', 2, "control.socket", "107 bytes"),
         ("[bond]\nqueue = { fair = 1 }", 2, "bond.queue.fair", "true or false, not 1"),
+        ("[bond]\nqueue = { fair = false, ecn = true }", 2, "bond.queue.ecn", "fair is false"),
+        ("[bond.queue]\ninterval = 1\ntarget = 2", 3, "bond.queue.target", "less than the interval"),
         ("\n\na = [1,", 3, "", "is no TOML"),
         ("a = 1\na = 2", 2, "", "is no TOML"),
         ("a = " + "[" * 100000, None, "", "nested too deeply"),
