@@ -10,9 +10,6 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 Check = Callable[[Any], T]
-Interface = ipaddress.IPv4Interface | ipaddress.IPv6Interface
-Address = ipaddress.IPv4Address | ipaddress.IPv6Address
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 class Wrong(ValueError):
@@ -134,26 +131,17 @@ def switch_or(check: Check[T]) -> Check[T | bool]:
     return either
 
 
-def interface(value: Any) -> Interface:
+def interface(value: Any) -> str:
     """An address with its prefix length."""
     try:
-        return ipaddress.ip_interface(any_text(value))
+        return str(ipaddress.ip_interface(any_text(value)))
     except ValueError:
         raise Wrong(f'an address such as "10.0.0.1/30" or "fd00::1/64", not {shown(value)}') from None
 
 
-def address(value: Any) -> Address:
+def address(value: Any) -> str:
     """An address."""
     try:
-        return ipaddress.ip_address(any_text(value))
+        return str(ipaddress.ip_address(any_text(value)))
     except ValueError:
         raise Wrong(f'an address such as "10.0.0.2", not {shown(value)}') from None
-
-
-def network(value: Any) -> Network:
-    """A network."""
-    try:
-        return ipaddress.ip_network(any_text(value))
-    except ValueError as error:
-        hint = " (bits are set behind the prefix)" if "host bits" in str(error) else ""
-        raise Wrong(f'a network such as "192.168.7.0/24", not {shown(value)}{hint}') from None

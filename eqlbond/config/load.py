@@ -29,9 +29,11 @@ from eqlbond.config.positions import key_lines
 from eqlbond.config.section import Document, Section
 from eqlbond.core.fq_codel import FqCoDel
 from eqlbond.core.multilink import Multilink
+from eqlbond.exceptions import ConfigurationError
 from eqlbond.ppp.config import Ppp
+from eqlbond.tun import Route
+from eqlbond.tun.settings import IPV6_LEAST_MTU
 
-_INTERFACE = re.compile(r"[^\s/:]{1,15}")
 _AT_LINE = re.compile(r"\(at line (\d+)")
 
 
@@ -205,30 +207,43 @@ def _read_queue(section: Section, mtu: int) -> QueueConfig:
     return QueueConfig(**options)
 
 
-def _interface_name(value: Any) -> str:
-    name = checks.text("the name of an interface")(value)
-    if not _INTERFACE.fullmatch(name) or name in (".", ".."):
-        raise checks.Wrong(f"a name of 1 to 15 characters without blanks, '/' and ':', not {checks.shown(value)}")
-    return name
-
-
 def _read_tun(section: Section, bond: BondConfig) -> TunConfig:
     options: dict[str, Any] = section.given(
-        name=_interface_name,
-        peer=checks.address,
-        default_route=checks.boolean,
+        name=checks.text("the name of an interface"),
         mtu=checks.integer(68, 65535, "bytes"),
         mss_clamp=checks.boolean,
+        namespace=checks.text("a network namespace, its name or a path"),
     )
     options["addresses"] = section.items("addresses", checks.interface, or_one=True)
-    options["routes"] = section.items("routes", checks.network, or_one=True)
+    options["peer"] = section.items("peer", checks.address, or_one=True)
+    routes = [*section.items("routes", _route, or_one=True)]
+    if section.take("default_route", checks.boolean, False):
+        routes.append(Route("default"))
+        if any(":" in address for address in options["addresses"]):
+            routes.append(Route("::/0"))
+    options["routes"] = tuple(routes)
     section.finish()
     mtu = options.get("mtu", bond.mtu)
     if mtu > bond.mtu:
         section.wrong("mtu", f"at most the bond's MTU ({bond.mtu}), not {mtu}")
-    if mtu < 1280 and any(address.version == 6 for address in (*options["addresses"], *options["routes"])):
-        section.wrong("mtu" if "mtu" in section else None, f"IPv6 needs an MTU of 1280 (RFC 8200); this is {mtu}")
-    return TunConfig(**options)
+    far = [*options["addresses"], *(route.destination for route in routes)]
+    if mtu < IPV6_LEAST_MTU and any(":" in text for text in far):
+        section.wrong("mtu" if "mtu" in section else None, f"IPv6 needs {IPV6_LEAST_MTU} bytes; this is {mtu}")
+    config = TunConfig(**options)
+    if not section.failed:
+        section.make(config.make)
+    return config
+
+
+def _route(value: Any) -> Route:
+    """A destination, or a table of destination and metric."""
+    options = {"destination": value} if isinstance(value, str) else value
+    if not isinstance(options, dict) or not {"destination"} <= set(options) <= {"destination", "metric"}:
+        raise checks.Wrong(f'a network, or {{ destination = "10.0.0.0/8", metric = 100 }}, not {checks.shown(value)}')
+    try:
+        return Route(**options)
+    except ConfigurationError as error:
+        raise checks.Wrong(str(error).removeprefix(f"{error.field}: ")) from None
 
 
 def _read_hooks(section: Section | None) -> HooksConfig:

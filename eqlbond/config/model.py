@@ -9,13 +9,13 @@ import attrs
 
 from eqlbond.aio.slave import BAUDRATE, SerialSlave, Slave
 from eqlbond.codec.base import Framing
-from eqlbond.config.checks import Address, Interface, Network
 from eqlbond.config.parts import FRAMING, SCHEDULER, Part
 from eqlbond.core.fq_codel import FqCoDel
 from eqlbond.core.multilink import Multilink
 from eqlbond.modem import AnsweringModem, Ask, ChatScript, Login, LoginPrompt, Modem, Secret
 from eqlbond.ppp.config import Ppp
 from eqlbond.supervise import Redial, Watch
+from eqlbond.tun import Route, TunInterface
 
 DEFAULT_RATE = "baudrate"
 
@@ -119,15 +119,27 @@ class SlaveConfig:
 
 @attrs.frozen(kw_only=True)
 class TunConfig:
-    """The Linux interface."""
+    """The Linux interface. `make` makes it."""
 
     name: str = "eql%d"
-    addresses: tuple[Interface, ...] = ()
-    peer: Address | None = None
-    routes: tuple[Network, ...] = ()
-    default_route: bool = False
+    addresses: tuple[str, ...] = ()
+    peer: tuple[str, ...] = ()
+    routes: tuple[Route, ...] = ()
     mtu: int | None = None
     mss_clamp: bool = False
+    namespace: str | None = None
+
+    def make(self) -> TunInterface:
+        """Make the interface; it is opened by itself. Raises `ConfigurationError`."""
+        return TunInterface(
+            self.name,
+            addresses=self.addresses,
+            peers=self.peer,
+            routes=self.routes,
+            mtu=self.mtu,
+            clamp_mss=self.mss_clamp,
+            namespace=self.namespace,
+        )
 
 
 @attrs.frozen(kw_only=True)

@@ -16,8 +16,8 @@ from eqlbond.config import Config, ConfigurationErrors, SlaveConfig
 from eqlbond.control import ControlServer
 from eqlbond.events import BondDown, BondUp, Event, SlaveDown, SlaveUp
 from eqlbond.exceptions import ConfigurationError, EqlbondError
+from eqlbond.packet import Packet
 from eqlbond.router.commands import RouterCommands
-from eqlbond.router.interface import Interface
 from eqlbond.router.notify import Notifier
 from eqlbond.router.plan import Plan, plan
 from eqlbond.supervise import Supervisor
@@ -62,9 +62,9 @@ class Router:
             close_timeout=bond.close_timeout,
             min_slaves=bond.min_slaves,
             max_slaves=bond.max_slaves,
-            on_packets=self._arrived,
+            on_packets=_nowhere if config.tun is None else None,
         )
-        self._interface = None if config.tun is None else Interface(config.tun, self.master)
+        self._interface = None if config.tun is None else config.tun.make()
         self._supervisor = Supervisor(self.master)
         self._slaves: dict[str, Slave] = {}
         self._stop = asyncio.Event()
@@ -91,9 +91,10 @@ class Router:
             watching = asyncio.ensure_future(self._watch(events))
             stack.push_async_callback(_end, watching)
             if self._interface is not None:
-                await self._interface.open()
-                # Closed below, before the bond sends what is left; this is for errors on the way.
-                stack.push_async_callback(self._interface.close)
+                # Closed in _take_down, before the bond sends what is left; here after an error on the way.
+                await stack.enter_async_context(self._interface)
+                await self._interface.attach(self.master)
+                _log.info("interface: %s", self._interface.name)
             await stack.enter_async_context(self._supervisor)
             for slave in self.config.slaves:
                 await self._add(slave)
@@ -139,10 +140,6 @@ class Router:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(1.0):
                 await self.master.close(0.0)
-
-    def _arrived(self, packets: list[Any]) -> None:
-        if self._interface is not None:
-            self._interface.deliver(packets)
 
     # -- lines
 
@@ -287,6 +284,10 @@ def _with_old(old: Config, new: Config, steps: Plan) -> Config:
         queue=old.bond.queue,
     )
     return attrs.evolve(new, bond=bond, tun=old.tun, control=old.control)
+
+
+def _nowhere(packets: list[Packet]) -> None:
+    """Without an interface packets have nowhere to go."""
 
 
 async def _end(task: asyncio.Future[Any]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import sys
 import types
 from pathlib import Path
@@ -29,6 +28,7 @@ from eqlbond.config.load import read_slave_table
 from eqlbond.core.fq_codel import FqCoDel
 from eqlbond.exceptions import ConfigurationError, EqlbondError
 from eqlbond.modem import AnsweringModem, Modem
+from eqlbond.tun import Route
 
 
 def wrong(text: str, **environment: str) -> list[tuple[int | None, str, str]]:
@@ -195,7 +195,8 @@ rate = "unpaced"
 name = "bond0"
 addresses = ["10.0.0.1/30", "fd00::1/64"]
 peer = "10.0.0.2"
-routes = ["192.168.7.0/24"]
+routes = ["192.168.7.0/24", { destination = "10.9.0.0/16", metric = 7 }]
+namespace = "site"
 default_route = true
 mtu = 1300
 mss_clamp = true
@@ -266,10 +267,9 @@ def test_every_option(tmp_path: Path) -> None:
     assert (modem.manners.pace, modem.hangup_timeout, modem.watch_carrier) == (0.01, 3, False)
     tun = config.tun
     assert tun is not None
-    assert (tun.name, tun.mtu, tun.default_route, tun.mss_clamp) == ("bond0", 1300, True, True)
-    assert tun.addresses == (ipaddress.ip_interface("10.0.0.1/30"), ipaddress.ip_interface("fd00::1/64"))
-    assert tun.peer == ipaddress.ip_address("10.0.0.2")
-    assert tun.routes == (ipaddress.ip_network("192.168.7.0/24"),)
+    assert (tun.name, tun.mtu, tun.mss_clamp, tun.namespace) == ("bond0", 1300, True, "site")
+    assert (tun.addresses, tun.peer) == (("10.0.0.1/30", "fd00::1/64"), ("10.0.0.2",))
+    assert tun.routes == (Route("192.168.7.0/24"), Route("10.9.0.0/16", 7), Route("default"), Route("::/0"))
     assert (config.hooks.up, config.hooks.slave_down, config.hooks.timeout) == (
         ("/etc/eqlbond/up", "x"), "logger down", 5,
     )  # fmt: skip
@@ -404,9 +404,11 @@ def test_a_scheduler_of_ones_own(monkeypatch: pytest.MonkeyPatch) -> None:
         ('[[slave]]\ndevice="/a"\nmodem={dial="5",init=["ATZ","XY"]}', 3, "slave[1].modem.init", "'ATZ', not 'XY'"),
         ('[[slave]]\ndevice="/a"\nmodem={script_file="nope"}', 3, "slave[1].modem.script_file", "No such file"),
         ('[tun]\nname = "a/b"', 2, "tun.name", "1 to 15 characters"),
+        ('[tun]\naddresses = "10.0.0.1"\npeer = "fe80::2"', 1, "tun", "no address of ours beside it"),
+        ('[tun]\nroutes = [{to = "10.0.0.0/8"}]', 2, "tun.routes[1]", "metric = 100"),
         ("[bond]\nmtu=1000\n[tun]\nmtu = 1400", 4, "tun.mtu", "at most the bond's MTU (1000)"),
-        ('[bond]\nmtu=1000\n[tun]\naddresses = ["fd00::1/64"]', 3, "tun", "IPv6 needs an MTU of 1280"),
-        ('[tun]\nroutes = ["10.0.0.1/8"]', 2, "tun.routes[1]", "bits are set behind the prefix"),
+        ('[bond]\nmtu=1000\n[tun]\naddresses = ["fd00::1/64"]', 3, "tun", "IPv6 needs 1280"),
+        ('[tun]\nroutes = ["10.0.0.1/8"]', 2, "tun.routes[1]", "has host bits set"),
         ("[hooks]\nup = []", 2, "hooks.up", "a command"),
         (f'[control]\nsocket = "/{"x" * 120}"', 2, "control.socket", "107 bytes"),
         ("[bond]\nqueue = { fair = 1 }", 2, "bond.queue.fair", "true or false, not 1"),
