@@ -195,6 +195,7 @@ class Master:
         self._received_bytes = 0
         self._reader: asyncio.Future[None] | None = None
         self._senders: deque[asyncio.Future[None]] = deque()
+        self._for_room: list[Callable[[], object]] = []
         self._watchers: set[asyncio.Future[None]] = set()
         self._shutting: set[asyncio.Task[None]] = set()  # ports that are being closed
         # A stream that nobody holds any more goes by itself; one that is waited for is held here.
@@ -639,10 +640,37 @@ class Master:
         if not self._woken:
             self._wake()
 
+    def send_batch(self, payloads: Iterable[bytes]) -> None:
+        """Send packets at once, whether the bond is `full` or not: for callers that read in batches and look at `room`.
+
+        Raises:
+            PacketTooBig: one exceeds the MTU; those before it are sent.
+            BondClosed: the bond is not open.
+        """
+        if self._closed or self._loop is None:
+            self._check_open()
+        send = self._bundle.send
+        now = self._now()
+        if not self._woken:
+            self._wake()
+        for payload in payloads:
+            send(Packet(payload), now)
+
     @property
     def full(self) -> bool:
         """Whether `send` would wait and `send_nowait` would raise."""
         return self._bundle.full
+
+    @property
+    def room(self) -> int:
+        """Bytes that the bond takes until it is `full`; 0 or less when it is."""
+        return self._bundle.limit - self._bundle.backlog
+
+    def when_room(self, callback: Callable[[], object]) -> None:
+        """Have the function called, once, when the bond is not `full` any more, or is closed."""
+        self._check_open()
+        self._for_room.append(callback)
+        self._wake()
 
     async def drain(self) -> None:
         """Wait until everything that was sent has left the ports, by the byte clock. Raises `BondClosed`."""
@@ -676,7 +704,14 @@ class Master:
         if self._senders and not self._bundle.full and not self._senders[0].done():
             self._senders[0].set_result(None)
 
+    def _tell_room(self) -> None:
+        assert self._loop is not None
+        callbacks, self._for_room = self._for_room, []
+        for callback in callbacks:
+            self._loop.call_soon(callback)
+
     def _fail_senders(self) -> None:
+        self._tell_room()
         while self._senders:
             waiter = self._senders.popleft()
             if not waiter.done():
@@ -692,6 +727,26 @@ class Master:
             return await self.receive()
         except BondClosed:
             raise StopAsyncIteration from None
+
+    def deliver_to(self, on_packets: Callable[[list[Packet]], object] | None) -> None:
+        """Have packets handed to a function from now on, as `on_packets` does; None: iterate, or call `receive`.
+
+        What has arrived and was not read goes to the function at once.
+
+        Raises:
+            RuntimeError: another function takes the packets of this bond, or a task waits for one.
+        """
+        if on_packets is not None:
+            if self._on_packets is not None:
+                raise RuntimeError("on_packets takes the packets of this bond")
+            if self._reader is not None:
+                raise RuntimeError("another task is reading from this bond")
+        self._on_packets = on_packets
+        if on_packets is not None and self._received:
+            packets = list(self._received)
+            self._received.clear()
+            self._received_bytes = 0
+            self._deliver(packets)
 
     async def receive(self) -> Packet:
         """The next packet. One reader at a time.
@@ -830,6 +885,8 @@ class Master:
             self._dispatch()
         if self._senders:
             self._wake_sender()
+        if self._for_room and not bundle.full:
+            self._tell_room()
         deadline = bundle.next_deadline()
         if deadline is None:
             if self._timer is not None:
