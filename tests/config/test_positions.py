@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eqlbond.config.positions import key_lines
+from eqlbond.config.positions import Path, key_lines
 
 AWKWARD = '''# a comment = [no key]
 a.b = """text
@@ -96,7 +96,8 @@ def as_toml(value: Any) -> str:
 )
 def test_any_document(root: dict[str, Any], tables: dict[str, dict[str, Any]], array: list[dict[str, Any]]) -> None:
     """Made so that each top-level key is at a line that is known."""
-    chunks, expected = [], {}
+    chunks: list[str] = []
+    expected: dict[Path, int] = {}
     line = 1
 
     def add(text: str) -> None:
