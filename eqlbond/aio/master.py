@@ -937,7 +937,9 @@ class Master:
                 self._log.error("%s", error, exc_info=error.__cause__)
             case Retrying(slave=slave, delay=delay, attempt=attempt, reason=reason):
                 level = logging.DEBUG if attempt else logging.INFO
-                self._log.log(level, "%s: opened again in %.1f s, failed %d times: %s", slave.name, delay, attempt, reason)
+                self._log.log(
+                    level, "%s: opened again in %.1f s, failed %d times: %s", slave.name, delay, attempt, reason
+                )
             case GaveUp(slave=slave, reason=reason):
                 self._log.error("%s: given up: %s", slave.name, reason)
             case HookFailed(hook=hook, command=command, problem=problem):

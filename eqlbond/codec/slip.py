@@ -217,7 +217,7 @@ class Slip:
             if value is not None and not good:
                 raise ConfigurationError(field, f"seconds above 0, or None, not {value!r}")
         if self.outfill is not None and not self.leading_end:
-            raise ConfigurationError("outfill", "fills with empty frames, which a peer with leading_end=False can't take")
+            raise ConfigurationError("outfill", "sends empty frames, which leading_end=False is to avoid")
 
     @property
     def idle_frame(self) -> bytes:

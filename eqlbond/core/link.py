@@ -98,7 +98,7 @@ class NegotiatedFraming(Framing, Protocol):
 
 @runtime_checkable
 class WatchedFraming(Framing, Protocol):
-    """A framing without a negotiation of its own whose idle lines can be kept alive and watched, as Linux's SLIP can."""
+    """A framing without negotiation whose idle lines can be kept alive and watched, as those of Linux's SLIP can."""
 
     @property
     def outfill(self) -> float | None:

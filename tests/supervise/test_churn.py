@@ -1,4 +1,4 @@
-"""A thousand slaves come and go under traffic: nothing is lost but what a line had taken, and nothing is left behind."""
+"""A thousand slaves come and go under traffic: nothing is lost but what a line had taken, and nothing is left."""
 
 from __future__ import annotations
 

@@ -114,19 +114,20 @@ async def test_all_lines_dead_for_a_minute_and_back() -> None:
 @virtual
 async def test_a_revived_slave_carries_packets_again_at_once() -> None:
     line, other = cables(2)
-    async with Master([line.b.slave(), other.b.slave()]) as far:
-        async with Master([line.a.slave(9600), other.a.slave(9600)]) as near, Supervisor(near, NEVER_EARLY):
-            cut(line.a)
-            await until(lambda: not near.slaves[0].up)
-            mend(line.a)
-            await until(lambda: near.slaves[0].up)
-            sent = near.stats().lines[0].packets_sent
-            for _ in range(4):
-                await near.send(bytes(500))
-            await near.drain()
-            assert near.stats().lines[0].packets_sent > sent
-            for _ in range(4):
-                await far.receive()
+    far = Master([line.b.slave(), other.b.slave()])
+    near = Master([line.a.slave(9600), other.a.slave(9600)])
+    async with far, near, Supervisor(near, NEVER_EARLY):
+        cut(line.a)
+        await until(lambda: not near.slaves[0].up)
+        mend(line.a)
+        await until(lambda: near.slaves[0].up)
+        sent = near.stats().lines[0].packets_sent
+        for _ in range(4):
+            await near.send(bytes(500))
+        await near.drain()
+        assert near.stats().lines[0].packets_sent > sent
+        for _ in range(4):
+            await far.receive()
 
 
 # -- backing off
@@ -400,25 +401,25 @@ async def test_a_port_that_takes_nothing_is_down_after_a_while(rate: float | Non
     line, other = cables(2)
     far = Master([line.b.slave(rate), other.b.slave(rate)], on_packets=lambda packets: got.extend(packets))
     got: list[Any] = []
-    async with far, Master([line.a.slave(rate), other.a.slave(rate)]) as near:
-        async with Supervisor(near, NEVER_EARLY, Watch(stall=5)):
-            recorder = Recorder(near)
-            line.a.held = True
-            held = now()
-            for number in range(100):
-                await near.send(number.to_bytes(2, "big") + bytes(400))
-            await until(lambda: recorder.of(SlaveDown))
-            assert 5 <= now() - held <= 7.5
-            down = recorder.of(SlaveDown)[0]
-            assert "has taken none of the" in down.reason
-            assert down.slave is near.slaves[0]
-            line.a.held = False
-            await until(lambda: near.slaves[0].up, 3)
-            await near.drain()
-            await asyncio.sleep(1)
-            if rate is not None:  # what an unpaced transport has taken is lost with it
-                assert {int.from_bytes(packet.payload[:2], "big") for packet in got} == set(range(100))
-            await recorder.stop()
+    near = Master([line.a.slave(rate), other.a.slave(rate)])
+    async with far, near, Supervisor(near, NEVER_EARLY, Watch(stall=5)):
+        recorder = Recorder(near)
+        line.a.held = True
+        held = now()
+        for number in range(100):
+            await near.send(number.to_bytes(2, "big") + bytes(400))
+        await until(lambda: recorder.of(SlaveDown))
+        assert 5 <= now() - held <= 7.5
+        down = recorder.of(SlaveDown)[0]
+        assert "has taken none of the" in down.reason
+        assert down.slave is near.slaves[0]
+        line.a.held = False
+        await until(lambda: near.slaves[0].up, 3)
+        await near.drain()
+        await asyncio.sleep(1)
+        if rate is not None:  # what an unpaced transport has taken is lost with it
+            assert {int.from_bytes(packet.payload[:2], "big") for packet in got} == set(range(100))
+        await recorder.stop()
 
 
 @virtual
