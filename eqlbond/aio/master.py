@@ -904,7 +904,8 @@ class Master:
             return
         for event in events:
             self._log_event(event)
-            if isinstance(event, SlaveDown):
+            # A peer that says goodbye takes the line down at once, and the connection ends some seconds later.
+            if isinstance(event, SlaveDown) or (isinstance(event, PhaseChanged) and event.phase == "dead"):
                 self._close_after(event.slave)
         for stream in list(self._streams):
             stream._put(events)
