@@ -9,7 +9,7 @@ import attrs
 
 from eqlbond.codec.options import EndpointDiscriminator
 from eqlbond.config import checks
-from eqlbond.config.checks import Wrong
+from eqlbond.config.checks import Check, Wrong
 from eqlbond.config.model import DEFAULT_RATE, ModemConfig, SlaveConfig, SupervisionConfig
 from eqlbond.config.parts import FRAMING, Part, read_part
 from eqlbond.config.section import Section
@@ -25,6 +25,13 @@ _ENDPOINTS = {
     "mac": EndpointDiscriminator.mac,
     "phone": EndpointDiscriminator.phone,
 }
+_AT_HAND: dict[str, Check[Any]] = {
+    "exclusive": checks.boolean,
+    "low_latency": checks.boolean,
+    "hupcl": checks.boolean,
+    "lock": checks.switch_or(checks.text("the directory of the lock files")),
+}
+_OVER_THE_NETWORK: dict[str, Check[Any]] = {"open_timeout": checks.seconds(above=True)}
 
 
 def endpoint(value: Any) -> EndpointDiscriminator:
@@ -60,10 +67,13 @@ def read_slave(section: Section, shared: Mapping[str, Any] | None) -> SlaveConfi
         stopbits=_stopbits,
         rtscts=checks.boolean,
         xonxoff=checks.boolean,
-        exclusive=checks.boolean,
-        low_latency=checks.boolean,
-        lock=checks.switch_or(checks.text("the directory of the lock files")),
+        dtr=checks.boolean,
+        rts=checks.boolean,
+        **(_AT_HAND if url is None else _OVER_THE_NETWORK),
     )
+    elsewhere = _OVER_THE_NETWORK if url is None else _AT_HAND
+    for key in section.given(**elsewhere):
+        section.wrong(key, f"only for a line with a {'url' if url is None else 'device'}")
     if isinstance(settings.get("lock"), str):
         settings["lock"] = str(section.document.file(settings["lock"]))
     framing: Part | Ppp | None = read_part(section, "framing", FRAMING, "slip")
@@ -79,8 +89,6 @@ def read_slave(section: Section, shared: Mapping[str, Any] | None) -> SlaveConfi
     framing = _liveness(section, framing)
     modem_table = section.table("modem")
     modem = None if modem_table is None else read_modem(modem_table)
-    if modem_table is not None and "url" in section:
-        section.wrong("modem", "a modem stands at a device, not behind a url")
     supervision = read_supervision(section)
     name = section.take("name", checks.text("a name for people"), device or url or "")
     baudrate = section.take("baudrate", checks.integer(1, what="bit/s"), 57600)

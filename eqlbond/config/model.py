@@ -7,6 +7,7 @@ from typing import Any
 
 import attrs
 
+from eqlbond.aio.netline import NetworkSlave
 from eqlbond.aio.slave import BAUDRATE, SerialSlave, Slave
 from eqlbond.codec.base import Framing
 from eqlbond.config.parts import FRAMING, SCHEDULER, Part
@@ -105,16 +106,17 @@ class SlaveConfig:
             ConfigurationError: a value cannot work.
         """
         framing: Framing = self.framing if isinstance(self.framing, Ppp) else self.framing.make()
-        assert self.device is not None
-        return SerialSlave(
-            self.device,
-            self.baudrate,
-            rate=BAUDRATE if isinstance(self.rate, str) else self.rate,
-            framing=framing,
-            name=self.name,
-            modem=None if self.modem is None else self.modem.make(),
+        options: dict[str, Any] = {
+            "rate": BAUDRATE if isinstance(self.rate, str) else self.rate,
+            "framing": framing,
+            "name": self.name,
+            "modem": None if self.modem is None else self.modem.make(),
             **self.settings,
-        )
+        }
+        if self.url is not None:
+            return NetworkSlave(self.url, self.baudrate, **options)
+        assert self.device is not None
+        return SerialSlave(self.device, self.baudrate, **options)
 
 
 @attrs.frozen(kw_only=True)

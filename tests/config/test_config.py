@@ -22,6 +22,7 @@ from eqlbond import (
     SerialSlave,
     Slip,
 )
+from eqlbond.aio.netline import NetworkSlave
 from eqlbond.codec.options import EndpointDiscriminator
 from eqlbond.config import Config, ConfigError, ConfigurationErrors
 from eqlbond.config.load import read_slave_table
@@ -339,6 +340,24 @@ secret = "topsecret"
     assert "topsecret" not in repr((steps, login))
 
 
+def test_a_line_over_the_network() -> None:
+    made = (
+        Config.parse("""
+[[slave]]
+url = "rfc2217://10.1.1.1:2217"
+baudrate = 9600
+rtscts = true
+dtr = false
+open_timeout = 3
+modem = { dial = "555" }
+""")
+        .slaves[0]
+        .make()
+    )
+    assert isinstance(made, NetworkSlave)
+    assert (made.name, made.baudrate, made.rate) == ("rfc2217://10.1.1.1:2217", 9600, 9600)
+
+
 def own_scheduler(monkeypatch: pytest.MonkeyPatch, **names: object) -> None:
     module = types.ModuleType("own_parts")
     for name, value in names.items():
@@ -393,6 +412,9 @@ def test_a_scheduler_of_ones_own(monkeypatch: pytest.MonkeyPatch) -> None:
         ('[[slave]]\ndevice="/a"\nlatency = nan', 3, "slave[1].latency", "seconds from 0 on"),
         ('[[slave]]\ndevice="/a"\nrate = "fast"', 3, "slave[1].rate", '(or "unpaced")'),
         ('[[slave]]\ndevice="/a"\nurl="socket://h:1"', 3, "slave[1].url", "one of them"),
+        ('[[slave]]\nurl="socket://h:1"\nlock=true', 3, "slave[1].lock", "only for a line with a device"),
+        ('[[slave]]\ndevice="/a"\nopen_timeout=3', 3, "slave[1].open_timeout", "only for a line with a url"),
+        ('[[slave]]\nurl="gopher://h:1"', 2, "slave[1].url", "rfc2217://"),
         ('[[slave]]\ndevice="/a"\nxonxoff = true', 3, "slave[1].xonxoff", "use rtscts"),
         ('[[slave]]\ndevice="/a"\nmtu = 900', 3, "slave[1].mtu", "the bond's MTU (1500)"),
         ('[[slave]]\ndevice="/a"\n[slave.ppp]\nmru = 900', 3, "slave[1].ppp", 'whose framing is not "ppp"'),
