@@ -416,7 +416,8 @@ class Master:
         """
         self._check_open()
         self._check_slave(slave)
-        if slave.connection is not None and not slave.connection.lost and not slave.connection.closing:
+        connection = slave.connection
+        if connection is not None and not connection.lost and not connection.closing:
             raise AlreadyEnslaved(f"{slave.name}: its line is open")
         await self._open_line(slave)
         self._serve()
@@ -905,7 +906,8 @@ class Master:
             return
         for event in events:
             self._log_event(event)
-            if isinstance(event, SlaveDown):
+            # A peer that says goodbye takes the line down at once, and the connection ends some seconds later.
+            if isinstance(event, SlaveDown) or (isinstance(event, PhaseChanged) and event.phase == "dead"):
                 self._close_after(event.slave)
         for stream in list(self._streams):
             stream._put(events)

@@ -681,7 +681,7 @@ class Member:
                 self.gone_number = max(self.gone_number, packet.number or 0)
 
     def _encode(self, link: Link, packet: Packet) -> bytes:
-        """The packet's frame; b"" where the framing, which may be somebody's code, raised: then it is lost and counted."""
+        """The packet's frame; b"" where the framing, which may be somebody's code, raised: it is lost and counted."""
         frame = packet.frame
         if frame is not None and self._frames_by_size and packet.sized_for is self.line.framing:
             return frame
