@@ -7,6 +7,7 @@ from eqlbond.codec.base import Framer, Framing
 from eqlbond.codec.hdlc import Hdlc
 from eqlbond.codec.kiss import Kiss
 from eqlbond.codec.slip import Slip
+from eqlbond.core.fq_codel import FqCoDel
 from eqlbond.core.half_duplex import HalfDuplex
 from eqlbond.core.multilink import Multilink
 from eqlbond.events import (
@@ -95,6 +96,7 @@ __all__ = [
     "Event",
     "EventStream",
     "FlowHash",
+    "FqCoDel",
     "Framer",
     "Framing",
     "GaveUp",
