@@ -1,12 +1,14 @@
 """eqlbond: serial lines bonded into one link."""
 
 from eqlbond.aio.master import EventStream, Master
+from eqlbond.aio.netline import NetworkSlave
 from eqlbond.aio.slave import BAUDRATE, SerialSlave, Slave
 from eqlbond.codec.base import Framer, Framing
 from eqlbond.codec.hdlc import Hdlc
 from eqlbond.codec.kiss import Kiss
 from eqlbond.codec.slip import Slip
 from eqlbond.core.fq_codel import FqCoDel
+from eqlbond.core.half_duplex import HalfDuplex
 from eqlbond.core.multilink import Multilink
 from eqlbond.events import (
     BondDown,
@@ -14,6 +16,8 @@ from eqlbond.events import (
     Emancipated,
     Enslaved,
     Event,
+    GaveUp,
+    HookFailed,
     LineTrouble,
     NetworkDown,
     NetworkUp,
@@ -22,6 +26,7 @@ from eqlbond.events import (
     PeerSaid,
     PhaseChanged,
     RateChanged,
+    Retrying,
     SchedulerFailed,
     SlaveDown,
     SlaveEvent,
@@ -44,19 +49,33 @@ from eqlbond.exceptions import (
     SendError,
     SettingRefused,
     SlaveError,
+    TooManySlaves,
 )
 from eqlbond.packet import Packet
 from eqlbond.ppp.chap import Chap
 from eqlbond.ppp.config import IpOptions, Ipv6Options, Ppp
 from eqlbond.ppp.network import Addresses
 from eqlbond.ppp.pap import Pap
-from eqlbond.schedulers import EarliestDelivery, Eql, Line, Placement, RoundRobin, Scheduler, check_scheduler
+from eqlbond.schedulers import (
+    ActiveBackup,
+    DeficitRoundRobin,
+    EarliestDelivery,
+    Eql,
+    FlowHash,
+    Line,
+    Placement,
+    Redundant,
+    RoundRobin,
+    Scheduler,
+    check_scheduler,
+)
 from eqlbond.stats import BondStats, LineStats
 
 __version__ = "0.1.0"
 
 __all__ = [
     "BAUDRATE",
+    "ActiveBackup",
     "Addresses",
     "AlreadyEnslaved",
     "BondClosed",
@@ -65,6 +84,7 @@ __all__ = [
     "BondUp",
     "Chap",
     "ConfigurationError",
+    "DeficitRoundRobin",
     "DeviceBusy",
     "DeviceNotFound",
     "DevicePermission",
@@ -75,10 +95,14 @@ __all__ = [
     "EqlbondError",
     "Event",
     "EventStream",
+    "FlowHash",
     "FqCoDel",
     "Framer",
     "Framing",
+    "GaveUp",
+    "HalfDuplex",
     "Hdlc",
+    "HookFailed",
     "IpOptions",
     "Ipv6Options",
     "Kiss",
@@ -89,6 +113,7 @@ __all__ = [
     "Master",
     "Multilink",
     "NetworkDown",
+    "NetworkSlave",
     "NetworkUp",
     "NotATty",
     "NotEnslaved",
@@ -103,6 +128,8 @@ __all__ = [
     "Ppp",
     "QueueFull",
     "RateChanged",
+    "Redundant",
+    "Retrying",
     "RoundRobin",
     "Scheduler",
     "SchedulerError",
@@ -116,5 +143,6 @@ __all__ = [
     "SlaveEvent",
     "SlaveUp",
     "Slip",
+    "TooManySlaves",
     "check_scheduler",
 ]

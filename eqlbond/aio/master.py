@@ -20,9 +20,12 @@ from eqlbond.events import (
     BondDown,
     BondUp,
     Event,
+    GaveUp,
+    HookFailed,
     LineTrouble,
     PhaseChanged,
     RateChanged,
+    Retrying,
     SchedulerFailed,
     SlaveDown,
     SlaveUp,
@@ -108,7 +111,8 @@ class Master:
                 ...
 
     Entering opens the slaves. Those that cannot be opened are reported by `SlaveDown` events and in the log, and stay
-    enslaved, to be opened by `reopen`; if none can be opened the first error is raised.
+    enslaved, to be opened by `reopen`; if none can be opened the first error is raised. A line that goes down stays
+    down until it is reopened; a `Supervisor` does that by itself.
     Leaving sends what is queued, within `close_timeout`, and closes all ports.
 
     Args:
@@ -128,6 +132,9 @@ class Master:
         multilink: bundle the slaves by PPP Multilink (RFC 1990): packets arrive in order and are cut into fragments
             over idle lines. All slaves have `Ppp` framing then. None: packets are balanced whole.
         close_timeout: seconds that closing may take, default 5.
+        min_slaves: how many lines have to be up for packets to go; with fewer the bond is down, and packets wait.
+        max_slaves: how many slaves the bond may have; None, the default: any number.
+        open_lines: open the slaves with the bond; False: leave that to `reopen`, or to a `Supervisor`.
 
     Raises:
         ConfigurationError: a value cannot work; `field` names it.
@@ -147,6 +154,9 @@ class Master:
         queue: QueueDiscipline | None = None,
         multilink: Multilink | None = None,
         close_timeout: float = 5.0,
+        min_slaves: int = 1,
+        max_slaves: int | None = None,
+        open_lines: bool = True,
     ) -> None:
         if on_packets is not None and not callable(on_packets):
             raise ConfigurationError("on_packets", f"a function that takes a list of packets, not {on_packets!r}")
@@ -161,6 +171,8 @@ class Master:
             queue=queue,
             multilink=multilink,
             random=random.SystemRandom(),
+            min_slaves=min_slaves,
+            max_slaves=max_slaves,
         )
         if isinstance(receive_bytes, bool) or not isinstance(receive_bytes, int) or receive_bytes < mtu:
             raise ConfigurationError("receive_bytes", f"bytes from the MTU ({mtu}) on, not {receive_bytes!r}")
@@ -172,7 +184,10 @@ class Master:
                 raise ConfigurationError("slaves", f"a list of Slave objects; {slave!r} is none")
         if len(set(self._first)) != len(self._first):
             raise ConfigurationError("slaves", "one slave stands there twice")
+        if max_slaves is not None and len(self._first) > max_slaves:
+            raise ConfigurationError("slaves", f"at most {max_slaves} (max_slaves), not {len(self._first)}")
         self.close_timeout = close_timeout
+        self._open_lines = open_lines
         self._receive_bytes = receive_bytes
         self._on_packets = on_packets
         self._slaves: list[Slave] = []
@@ -218,10 +233,11 @@ class Master:
         try:
             for slave in self._first:
                 self._attach(slave)
-            results = await asyncio.gather(*(self._open_line(slave) for slave in self._first), return_exceptions=True)
+            opened = self._first if self._open_lines else []
+            results = await asyncio.gather(*(self._open_line(slave) for slave in opened), return_exceptions=True)
             self._check_open()
             failures = []
-            for slave, result in zip(self._first, results, strict=True):
+            for slave, result in zip(opened, results, strict=True):
                 if isinstance(result, LineError):
                     failures.append(result)
                     problem = str(result).removeprefix(f"{slave.name}: ")
@@ -336,18 +352,26 @@ class Master:
         """The bond's own copy of the scheduler."""
         return self._bundle.scheduler
 
-    async def enslave(self, slave: Slave) -> Slave:
+    async def enslave(self, slave: Slave, *, open_line: bool = True) -> Slave:
         """Add a line while the bond runs. Returns the slave.
+
+        Args:
+            slave: the line.
+            open_line: open it; False: leave that to `reopen`, or to a `Supervisor`.
 
         Raises:
             LineError: it cannot be opened; it is not enslaved then.
             AlreadyEnslaved: it serves a bond already.
+            TooManySlaves: the bond has `max_slaves` already.
             BondClosed: the bond is not open.
         """
         self._check_open()
         if not isinstance(slave, Slave):
             raise ConfigurationError("slave", f"a Slave, not {slave!r}")
         self._attach(slave)
+        if not open_line:
+            self._serve()
+            return slave
         try:
             await self._open_line(slave)
         except BaseException as error:
@@ -392,10 +416,47 @@ class Master:
         """
         self._check_open()
         self._check_slave(slave)
-        if slave.connection is not None and not slave.connection.lost:
+        connection = slave.connection
+        if connection is not None and not connection.lost and not connection.closing:
             raise AlreadyEnslaved(f"{slave.name}: its line is open")
         await self._open_line(slave)
         self._serve()
+
+    def hang_up(self, slave: Slave, reason: str = "hung up") -> None:
+        """Take a slave's line down and begin to close its port; it stays enslaved. What was planned goes by others.
+
+        Raises:
+            NotEnslaved: it does not serve this bond.
+        """
+        self._check_slave(slave)
+        connection = slave.connection
+        if connection is not None:
+            self._bundle.disconnected(slave.member, self._now(), reason)
+            connection.begin_shut(0.0)
+            self._wake()
+
+    @property
+    def min_slaves(self) -> int:
+        """How many lines have to be up for packets to go."""
+        return self._bundle.min_slaves
+
+    def set_min_slaves(self, number: int) -> None:
+        """Change how many lines have to be up for packets to go. Raises `ConfigurationError`."""
+        self._bundle.set_min_slaves(number, self._now())
+        self._wake()
+
+    @property
+    def max_slaves(self) -> int | None:
+        """How many slaves the bond may have; None: any number."""
+        return self._bundle.max_slaves
+
+    def set_max_slaves(self, number: int | None) -> None:
+        """Change how many slaves the bond may have; None: any number. Those that are there stay.
+
+        Raises:
+            ConfigurationError: it is no number from `min_slaves` on.
+        """
+        self._bundle.set_max_slaves(number)
 
     def set_rate(self, slave: Slave, rate: float | None) -> None:
         """Change what the line carries, bit/s. Raises `ConfigurationError`, `NotEnslaved`."""
@@ -567,15 +628,17 @@ class Master:
             BondClosed: the bond is not open.
             TypeError: the payload is no bytes.
         """
-        if self._closed or self._loop is None:
+        loop = self._loop
+        if self._closed or loop is None:
             self._check_open()
+        assert loop is not None
         if type(payload) is not bytes:
             payload = _as_bytes(payload)
         bundle = self._bundle
-        if bundle.backlog >= bundle.limit:
+        if bundle.full:
             bundle.dropped["queue full"] = bundle.dropped.get("queue full", 0) + 1
             raise QueueFull(f"{bundle.backlog} bytes wait to be sent, the limit is {bundle.limit}")
-        bundle.send(Packet(payload, protocol, None, priority, flow), self._now())
+        bundle.send(Packet(payload, protocol, None, priority, flow), loop.time())
         if not self._woken:
             self._wake()
 
@@ -724,13 +787,19 @@ class Master:
             self._streams.add(stream)
         return stream
 
+    def tell(self, event: Event) -> None:
+        """Put an event of one's own among the bond's; its time is `asyncio`'s clock. For what watches over a bond."""
+        self._bundle.tell(event)
+        if not self._ended:
+            self._wake()
+
     def stats(self) -> BondStats:
         """A snapshot of the bond and its lines."""
         return self._bundle.stats(self._now())
 
     @property
     def up(self) -> bool:
-        """Whether any line is up."""
+        """Whether packets go: `min_slaves` lines are up."""
         return self._bundle.up
 
     async def wait_open(self, timeout: float | None = None) -> None:
@@ -837,7 +906,8 @@ class Master:
             return
         for event in events:
             self._log_event(event)
-            if isinstance(event, SlaveDown):
+            # A peer that says goodbye takes the line down at once, and the connection ends some seconds later.
+            if isinstance(event, SlaveDown) or (isinstance(event, PhaseChanged) and event.phase == "dead"):
                 self._close_after(event.slave)
         for stream in list(self._streams):
             stream._put(events)
@@ -868,6 +938,15 @@ class Master:
                 self._log.info("%s: rate is now %s bit/s%s", slave.name, rate, " by measurement" if measured else "")
             case SchedulerFailed(error=error):
                 self._log.error("%s", error, exc_info=error.__cause__)
+            case Retrying(slave=slave, delay=delay, attempt=attempt, reason=reason):
+                level = logging.DEBUG if attempt else logging.INFO
+                self._log.log(
+                    level, "%s: opened again in %.1f s, failed %d times: %s", slave.name, delay, attempt, reason
+                )
+            case GaveUp(slave=slave, reason=reason):
+                self._log.error("%s: given up: %s", slave.name, reason)
+            case HookFailed(hook=hook, command=command, problem=problem):
+                self._log.error("%s: %s: %s", hook, command, problem)
             case BondUp():
                 self._log.info("the bond is up")
             case BondDown(reason=reason):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import os
+import random
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Final, Protocol, runtime_checkable
 
@@ -13,6 +14,7 @@ import attrs
 from eqlbond.aio import serial as port
 from eqlbond.codec.base import Framing
 from eqlbond.codec.slip import Slip
+from eqlbond.core.half_duplex import HalfDuplex, HalfDuplexMember, check_half_duplex
 from eqlbond.core.member import Member
 from eqlbond.exceptions import ConfigurationError, LineError
 from eqlbond.lock import LOCK_DIRECTORY, UucpLock
@@ -92,6 +94,8 @@ class Slave:
         latency: seconds from here to the far end, beyond the sending time.
         priority: weight for schedulers that use weights; None: the rate.
         mtu: the largest packet that this line may carry; None: whatever the bond's is.
+        half_duplex: how the ends take turns on a line where only one can talk at a time; it needs a rate. None: both
+            talk at once.
         name: for people; None: a number.
 
     Raises:
@@ -110,11 +114,14 @@ class Slave:
         latency: float = 0.0,
         priority: float | None = None,
         mtu: int | None = None,
+        half_duplex: HalfDuplex | None = None,
         name: str | None = None,
     ) -> None:
         if not callable(connect):
             raise ConfigurationError("connect", f"a function that opens the line, not {connect!r}")
+        check_half_duplex(half_duplex, rate)
         self._connect = connect
+        self._half_duplex = half_duplex
         self.name = name if name is not None else f"slave{next(self._numbers)}"
         self._options: dict[str, Any] = {
             "framing": Slip() if framing is None else framing,
@@ -134,7 +141,11 @@ class Slave:
         self.master: Master | None = None
 
     def _make_member(self) -> Member:
-        return Member(self.name, owner=self, **self._options)
+        if self._half_duplex is None:
+            return Member(self.name, owner=self, **self._options)
+        return HalfDuplexMember(
+            self.name, half_duplex=self._half_duplex, random=random.SystemRandom(), owner=self, **self._options
+        )
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name} {'up' if self.up else 'down'}>"
@@ -178,7 +189,70 @@ class Slave:
             raise LineError(self.name, str(error)) from error
 
 
-class SerialSlave(Slave):
+class PortSlave(Slave):
+    """A line of a bond over a serial port, wherever that is: what `SerialSlave` and `NetworkSlave` have in common.
+
+    Args:
+        connect: opens the port.
+        baudrate: speed of the port, bit/s.
+        port_bits: bits of a byte on the port, start and stop bits included.
+        rate: what the line carries, bit/s; `BAUDRATE`: what the modem tells, and otherwise the baud rate.
+        bits_per_byte: None: what the modem tells, and otherwise `port_bits`.
+        modem: what has a dialogue on the port before packets flow.
+        port_name: for errors and logs.
+        framing, latency, priority, mtu, half_duplex, name: as for `Slave`; the name is by default that of the port.
+
+    Raises:
+        ConfigurationError: a value cannot work; `field` names it.
+    """
+
+    def __init__(
+        self,
+        connect: Connect,
+        baudrate: int,
+        port_bits: float,
+        *,
+        rate: float | _BaudRate | None,
+        framing: Framing | None,
+        bits_per_byte: float | None,
+        latency: float,
+        priority: float | None,
+        mtu: int | None,
+        half_duplex: HalfDuplex | None,
+        modem: Dialler | None,
+        port_name: str,
+        name: str | None,
+    ) -> None:
+        if isinstance(baudrate, bool) or not isinstance(baudrate, int) or baudrate <= 0:
+            raise ConfigurationError("baudrate", f"bit/s above 0, not {baudrate!r}")
+        if modem is not None and (isinstance(modem, type) or not isinstance(modem, Dialler)):
+            raise ConfigurationError("modem", f"a Modem, or None, not {modem!r}")
+        self.baudrate = baudrate
+        self.modem = modem
+        self._port_bits = port_bits
+        super().__init__(
+            connect if modem is None else modem.connect(connect, port_name),
+            rate=float(baudrate) if isinstance(rate, _BaudRate) else rate,
+            framing=framing,
+            bits_per_byte=port_bits if bits_per_byte is None else bits_per_byte,
+            latency=latency,
+            priority=priority,
+            mtu=mtu,
+            half_duplex=half_duplex,
+            name=name if name is not None else port_name,
+        )
+        self.rate_learnt = isinstance(rate, _BaudRate)
+        self.bits_learnt = bits_per_byte is None
+
+    def learn(self, info: LineInfo) -> tuple[float | None, float]:
+        """As `Slave.learn`; a line that is faster than its port carries what the port does."""
+        rate, bits_per_byte = super().learn(info)
+        if rate is not None and self.rate_learnt:
+            rate = min(rate, self.baudrate * bits_per_byte / self._port_bits)
+        return rate, bits_per_byte
+
+
+class SerialSlave(PortSlave):
     """A line of a bond over a serial port.
 
     Three numbers are three things: `baudrate` sets the port; `rate` is what the line carries, by default the baud
@@ -197,10 +271,12 @@ class SerialSlave(Slave):
         xonxoff: software flow control; only with a framing that escapes XON and XOFF.
         exclusive: refuse to share the port (flock, TIOCEXCL); default True.
         low_latency: ask the driver for low latency (FTDI adapters wait 16 ms otherwise).
+        dtr, rts: the state of these lines while the port is open; None: on, or with `rtscts` the driver's.
+        hupcl: drop DTR and RTS when the port is closed, so that a modem hangs up; None, the default: as it was set.
         modem: what has a dialogue on the port before packets flow, such as `eqlbond.modem.Modem`.
         lock: hold the port's UUCP lock file (`eqlbond.lock`) while it is open; True: in ``/var/lock``, or the
             directory of the lock files.
-        latency, priority, mtu, name: as for `Slave`; the name is by default the device.
+        latency, priority, mtu, half_duplex, name: as for `Slave`; the name is by default the device.
 
     Raises:
         ConfigurationError: a value cannot work; `field` names it.
@@ -217,6 +293,7 @@ class SerialSlave(Slave):
         latency: float = 0.0,
         priority: float | None = None,
         mtu: int | None = None,
+        half_duplex: HalfDuplex | None = None,
         name: str | None = None,
         bytesize: int = 8,
         parity: str = "N",
@@ -225,14 +302,15 @@ class SerialSlave(Slave):
         xonxoff: bool = False,
         exclusive: bool = True,
         low_latency: bool = False,
+        dtr: bool | None = None,
+        rts: bool | None = None,
+        hupcl: bool | None = None,
         modem: Dialler | None = None,
         lock: bool | str | os.PathLike[str] = False,
     ) -> None:
         device = str(device)
         if not device:
             raise ConfigurationError("device", "the path of a serial port, not an empty string")
-        if isinstance(baudrate, bool) or not isinstance(baudrate, int) or baudrate <= 0:
-            raise ConfigurationError("baudrate", f"bit/s above 0, not {baudrate!r}")
         if bytesize not in (5, 6, 7, 8):
             raise ConfigurationError("bytesize", f"5, 6, 7 or 8 bits, not {bytesize!r}")
         if bytesize != 8:
@@ -243,13 +321,11 @@ class SerialSlave(Slave):
             raise ConfigurationError("stopbits", f"1, 1.5 or 2, not {stopbits!r}")
         if xonxoff and not getattr(framing, "escapes_xonxoff", False):
             raise ConfigurationError("xonxoff", "this framing does not escape XON and XOFF; use rtscts")
-        if modem is not None and (isinstance(modem, type) or not isinstance(modem, Dialler)):
-            raise ConfigurationError("modem", f"a Modem, or None, not {modem!r}")
+        if rtscts and rts is not None:
+            raise ConfigurationError("rts", "with rtscts the driver moves this line: leave it None")
         if not isinstance(lock, bool | str | os.PathLike) or lock == "":
             raise ConfigurationError("lock", f"True, False, or the directory of the lock files, not {lock!r}")
         self.device = device
-        self.baudrate = baudrate
-        self._port_bits = 1 + bytesize + (parity != "N") + stopbits
         lock_directory = LOCK_DIRECTORY if lock is True else lock
         settings: dict[str, Any] = {
             "bytesize": bytesize,
@@ -259,39 +335,38 @@ class SerialSlave(Slave):
             "xonxoff": xonxoff,
             "exclusive": exclusive,
             "low_latency": low_latency,
+            "dtr": dtr,
+            "rts": rts,
+            "hupcl": hupcl,
         }
 
         async def connect(
             factory: Callable[[], asyncio.Protocol],
         ) -> tuple[asyncio.BaseTransport, asyncio.BaseProtocol]:
             if not lock_directory:
-                return await port.connect(factory, self.device, self.baudrate, **settings)
-            held = UucpLock(self.device, lock_directory).acquire()
+                return await port.connect(factory, device, baudrate, **settings)
+            held = UucpLock(device, lock_directory).acquire()
             try:
-                return await port.connect(factory, self.device, self.baudrate, held.release, **settings)
+                return await port.connect(factory, device, baudrate, held.release, **settings)
             except BaseException:
                 held.release()
                 raise
 
         super().__init__(
-            connect if modem is None else modem.connect(connect, device),
-            rate=float(baudrate) if isinstance(rate, _BaudRate) else rate,
+            connect,
+            baudrate,
+            1 + bytesize + (parity != "N") + stopbits,
+            rate=rate,
             framing=framing,
-            bits_per_byte=self._port_bits if bits_per_byte is None else bits_per_byte,
+            bits_per_byte=bits_per_byte,
             latency=latency,
             priority=priority,
             mtu=mtu,
-            name=name if name is not None else device,
+            half_duplex=half_duplex,
+            modem=modem,
+            port_name=device,
+            name=name,
         )
-        self.rate_learnt = isinstance(rate, _BaudRate)
-        self.bits_learnt = bits_per_byte is None
-
-    def learn(self, info: LineInfo) -> tuple[float | None, float]:
-        """As `Slave.learn`; a line that is faster than its port carries what the port does."""
-        rate, bits_per_byte = super().learn(info)
-        if rate is not None and self.rate_learnt:
-            rate = min(rate, self.baudrate * bits_per_byte / self._port_bits)
-        return rate, bits_per_byte
 
 
 class Connection(asyncio.Protocol):
@@ -398,6 +473,13 @@ class Connection(asyncio.Protocol):
             except (OSError, TypeError):  # a driver without TIOCOUTQ, or a port that is closing
                 return unsent or None
         return unsent
+
+    def carrier(self) -> bool | None:
+        """Whether the port's DCD is on; None where the port has none, as a pty."""
+        try:
+            return bool(self._port.cd)
+        except (OSError, AttributeError, TypeError):  # no port, no such line, or a port that is closing
+            return None
 
     @property
     def closing(self) -> bool:

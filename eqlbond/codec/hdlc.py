@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import attrs
 
-from eqlbond.codec.accm import DEFAULT_ACCM, ESCAPE, FLAG, accm_tables, unescape
+from eqlbond.codec.accm import DEFAULT_ACCM, ESCAPE, FLAG, XON_XOFF, accm_tables, unescape
 from eqlbond.codec.fcs import FCS16_SIZE, FCS32_SIZE, fcs16_good, fcs16_trailer, fcs32_good, fcs32_trailer
 from eqlbond.codec.ip import is_ip_packet
 from eqlbond.codec.limits import check_max_frame, receive_limit
@@ -345,6 +345,11 @@ class Hdlc:
 
     def __attrs_post_init__(self) -> None:
         check_max_frame(self.max_frame)
+
+    @property
+    def escapes_xonxoff(self) -> bool:
+        """Whether the line may do software flow control."""
+        return self.accm & XON_XOFF == XON_XOFF
 
     def framer(self, mtu: int) -> HdlcFramer:
         """A framer for one connection that carries packets of up to `mtu` bytes.

@@ -106,6 +106,8 @@ class EarliestDelivery:
         if lines is not self._lines or size > self._largest:
             self._largest = max(size, self._largest)
             self._survey(lines)
+            if self._none_paced:
+                return self._place_unpaced(lines)
         largest = self._largest
         if self._all_paced and min(map(_free, lines)) > now + self._window:
             return None  # as below, and soon seen: a busy bond asks once in vain for each packet
@@ -135,6 +137,8 @@ class EarliestDelivery:
         # What a line without a rate may hold is bounded in bytes, above; the window is for clocks.
         if chosen is None or (begins - now > self._window and chosen.byte_time):
             return None
+        if chosen.byte_time == 0.0:  # nothing tells when the packet arrives there, so it is not held for others
+            return Placement(chosen)
         ordered = self._ordered
         front = ordered[-1] if ordered else now
         # No other line can be cheaper when the earliest arrival is in order and opens no hole that no packet fills.
