@@ -14,6 +14,7 @@ import sys
 import warnings
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -46,7 +47,12 @@ async def shell(command: str, namespace: str) -> str:
 
 @contextlib.asynccontextmanager
 async def two_routers(
-    names: tuple[str, str], *, mtu: int = 1500, rate: float | None = 115200, master: dict | None = None, **options
+    names: tuple[str, str],
+    *,
+    mtu: int = 1500,
+    rate: float | None = 115200,
+    master: dict[str, Any] | None = None,
+    **options,
 ) -> AsyncIterator[tuple[TunInterface, TunInterface, Master, Master]]:
     lines = cables(2)
     more = {"mtu": mtu, "close_timeout": 0.5, "queue": FqCoDel(), **(master or {})}

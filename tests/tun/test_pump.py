@@ -99,7 +99,12 @@ async def test_a_wake_up_reads_a_batch_and_no_more(monkeypatch) -> None:
     batches = []
     async with router() as r:
         send_batch = r.near.send_batch
-        monkeypatch.setattr(r.near, "send_batch", lambda packets: (batches.append(len(packets)), send_batch(packets)))
+
+        def counted(packets: list[bytes]) -> None:
+            batches.append(len(packets))
+            send_batch(packets)
+
+        monkeypatch.setattr(r.near, "send_batch", counted)
         for n in range(3 * BATCH + 1):
             r.send(udp(60, n))
         await r.gets(3 * BATCH + 1)
