@@ -1,11 +1,13 @@
 """eqlbond: serial lines bonded into one link."""
 
 from eqlbond.aio.master import EventStream, Master
+from eqlbond.aio.netline import NetworkSlave
 from eqlbond.aio.slave import BAUDRATE, SerialSlave, Slave
 from eqlbond.codec.base import Framer, Framing
 from eqlbond.codec.hdlc import Hdlc
 from eqlbond.codec.kiss import Kiss
 from eqlbond.codec.slip import Slip
+from eqlbond.core.fq_codel import FqCoDel
 from eqlbond.core.half_duplex import HalfDuplex
 from eqlbond.core.multilink import Multilink
 from eqlbond.events import (
@@ -94,6 +96,7 @@ __all__ = [
     "Event",
     "EventStream",
     "FlowHash",
+    "FqCoDel",
     "Framer",
     "Framing",
     "GaveUp",
@@ -110,6 +113,7 @@ __all__ = [
     "Master",
     "Multilink",
     "NetworkDown",
+    "NetworkSlave",
     "NetworkUp",
     "NotATty",
     "NotEnslaved",

@@ -67,6 +67,8 @@ class BondStats:
     """Payload that is queued or planned and has not begun to go to a port."""
     dropped: Mapping[str, int]
     """Packets that the bond itself dropped, by reason."""
+    marked: int = 0
+    """Packets that its queue marked with congestion experienced (RFC 3168) instead of dropping them."""
 
     @property
     def rate(self) -> float:

@@ -15,6 +15,7 @@ from eqlbond.aio.slave import Connection, Slave
 from eqlbond.core.bundle import Bundle
 from eqlbond.core.member import Member
 from eqlbond.core.multilink import Multilink
+from eqlbond.core.queues import QueueDiscipline
 from eqlbond.events import (
     BondDown,
     BondUp,
@@ -126,6 +127,8 @@ class Master:
         on_packets: called with a list of packets as they arrive, instead of iterating; for high rates.
         flow_of: tells the flow of a payload where `send` was given none, such as `eqlbond.codec.ip.flow_key`; packets
             of a flow that has nothing waiting pass bulk.
+        queue: how packets wait for a line: `FqCoDel()` serves flows fairly and keeps their queues short, by dropping,
+            so that `send` hardly ever waits; for IP traffic of many, as a router has. None: first in, first out.
         multilink: bundle the slaves by PPP Multilink (RFC 1990): packets arrive in order and are cut into fragments
             over idle lines. All slaves have `Ppp` framing then. None: packets are balanced whole.
         close_timeout: seconds that closing may take, default 5.
@@ -148,6 +151,7 @@ class Master:
         receive_bytes: int = 1048576,
         on_packets: Callable[[list[Packet]], object] | None = None,
         flow_of: Callable[[bytes], Hashable] | None = None,
+        queue: QueueDiscipline | None = None,
         multilink: Multilink | None = None,
         close_timeout: float = 5.0,
         min_slaves: int = 1,
@@ -164,6 +168,7 @@ class Master:
             queue_bytes=queue_bytes,
             queue_time=queue_time,
             flow_of=flow_of,
+            queue=queue,
             multilink=multilink,
             random=random.SystemRandom(),
             min_slaves=min_slaves,
@@ -190,6 +195,7 @@ class Master:
         self._received_bytes = 0
         self._reader: asyncio.Future[None] | None = None
         self._senders: deque[asyncio.Future[None]] = deque()
+        self._for_room: list[Callable[[], object]] = []
         self._watchers: set[asyncio.Future[None]] = set()
         self._shutting: set[asyncio.Task[None]] = set()  # ports that are being closed
         # A stream that nobody holds any more goes by itself; one that is waited for is held here.
@@ -410,7 +416,8 @@ class Master:
         """
         self._check_open()
         self._check_slave(slave)
-        if slave.connection is not None and not slave.connection.lost and not slave.connection.closing:
+        connection = slave.connection
+        if connection is not None and not connection.lost and not connection.closing:
             raise AlreadyEnslaved(f"{slave.name}: its line is open")
         await self._open_line(slave)
         self._serve()
@@ -621,22 +628,51 @@ class Master:
             BondClosed: the bond is not open.
             TypeError: the payload is no bytes.
         """
-        if self._closed or self._loop is None:
+        loop = self._loop
+        if self._closed or loop is None:
             self._check_open()
+        assert loop is not None
         if type(payload) is not bytes:
             payload = _as_bytes(payload)
         bundle = self._bundle
-        if bundle.backlog >= bundle.limit:
+        if bundle.full:
             bundle.dropped["queue full"] = bundle.dropped.get("queue full", 0) + 1
             raise QueueFull(f"{bundle.backlog} bytes wait to be sent, the limit is {bundle.limit}")
-        bundle.send(Packet(payload, protocol, None, priority, flow), self._now())
+        bundle.send(Packet(payload, protocol, None, priority, flow), loop.time())
         if not self._woken:
             self._wake()
+
+    def send_batch(self, payloads: Iterable[bytes]) -> None:
+        """Send packets at once, whether the bond is `full` or not: for callers that read in batches and look at `room`.
+
+        Raises:
+            PacketTooBig: one exceeds the MTU; those before it are sent.
+            BondClosed: the bond is not open.
+        """
+        if self._closed or self._loop is None:
+            self._check_open()
+        send = self._bundle.send
+        now = self._now()
+        if not self._woken:
+            self._wake()
+        for payload in payloads:
+            send(Packet(payload), now)
 
     @property
     def full(self) -> bool:
         """Whether `send` would wait and `send_nowait` would raise."""
         return self._bundle.full
+
+    @property
+    def room(self) -> int:
+        """Bytes that the bond takes until it is `full`; 0 or less when it is."""
+        return self._bundle.limit - self._bundle.backlog
+
+    def when_room(self, callback: Callable[[], object]) -> None:
+        """Have the function called, once, when the bond is not `full` any more, or is closed."""
+        self._check_open()
+        self._for_room.append(callback)
+        self._wake()
 
     async def drain(self) -> None:
         """Wait until everything that was sent has left the ports, by the byte clock. Raises `BondClosed`."""
@@ -670,7 +706,14 @@ class Master:
         if self._senders and not self._bundle.full and not self._senders[0].done():
             self._senders[0].set_result(None)
 
+    def _tell_room(self) -> None:
+        assert self._loop is not None
+        callbacks, self._for_room = self._for_room, []
+        for callback in callbacks:
+            self._loop.call_soon(callback)
+
     def _fail_senders(self) -> None:
+        self._tell_room()
         while self._senders:
             waiter = self._senders.popleft()
             if not waiter.done():
@@ -686,6 +729,26 @@ class Master:
             return await self.receive()
         except BondClosed:
             raise StopAsyncIteration from None
+
+    def deliver_to(self, on_packets: Callable[[list[Packet]], object] | None) -> None:
+        """Have packets handed to a function from now on, as `on_packets` does; None: iterate, or call `receive`.
+
+        What has arrived and was not read goes to the function at once.
+
+        Raises:
+            RuntimeError: another function takes the packets of this bond, or a task waits for one.
+        """
+        if on_packets is not None:
+            if self._on_packets is not None:
+                raise RuntimeError("on_packets takes the packets of this bond")
+            if self._reader is not None:
+                raise RuntimeError("another task is reading from this bond")
+        self._on_packets = on_packets
+        if on_packets is not None and self._received:
+            packets = list(self._received)
+            self._received.clear()
+            self._received_bytes = 0
+            self._deliver(packets)
 
     async def receive(self) -> Packet:
         """The next packet. One reader at a time.
@@ -824,6 +887,8 @@ class Master:
             self._dispatch()
         if self._senders:
             self._wake_sender()
+        if self._for_room and not bundle.full:
+            self._tell_room()
         deadline = bundle.next_deadline()
         if deadline is None:
             if self._timer is not None:
@@ -841,7 +906,8 @@ class Master:
             return
         for event in events:
             self._log_event(event)
-            if isinstance(event, SlaveDown):
+            # A peer that says goodbye takes the line down at once, and the connection ends some seconds later.
+            if isinstance(event, SlaveDown) or (isinstance(event, PhaseChanged) and event.phase == "dead"):
                 self._close_after(event.slave)
         for stream in list(self._streams):
             stream._put(events)

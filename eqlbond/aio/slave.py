@@ -189,7 +189,70 @@ class Slave:
             raise LineError(self.name, str(error)) from error
 
 
-class SerialSlave(Slave):
+class PortSlave(Slave):
+    """A line of a bond over a serial port, wherever that is: what `SerialSlave` and `NetworkSlave` have in common.
+
+    Args:
+        connect: opens the port.
+        baudrate: speed of the port, bit/s.
+        port_bits: bits of a byte on the port, start and stop bits included.
+        rate: what the line carries, bit/s; `BAUDRATE`: what the modem tells, and otherwise the baud rate.
+        bits_per_byte: None: what the modem tells, and otherwise `port_bits`.
+        modem: what has a dialogue on the port before packets flow.
+        port_name: for errors and logs.
+        framing, latency, priority, mtu, half_duplex, name: as for `Slave`; the name is by default that of the port.
+
+    Raises:
+        ConfigurationError: a value cannot work; `field` names it.
+    """
+
+    def __init__(
+        self,
+        connect: Connect,
+        baudrate: int,
+        port_bits: float,
+        *,
+        rate: float | _BaudRate | None,
+        framing: Framing | None,
+        bits_per_byte: float | None,
+        latency: float,
+        priority: float | None,
+        mtu: int | None,
+        half_duplex: HalfDuplex | None,
+        modem: Dialler | None,
+        port_name: str,
+        name: str | None,
+    ) -> None:
+        if isinstance(baudrate, bool) or not isinstance(baudrate, int) or baudrate <= 0:
+            raise ConfigurationError("baudrate", f"bit/s above 0, not {baudrate!r}")
+        if modem is not None and (isinstance(modem, type) or not isinstance(modem, Dialler)):
+            raise ConfigurationError("modem", f"a Modem, or None, not {modem!r}")
+        self.baudrate = baudrate
+        self.modem = modem
+        self._port_bits = port_bits
+        super().__init__(
+            connect if modem is None else modem.connect(connect, port_name),
+            rate=float(baudrate) if isinstance(rate, _BaudRate) else rate,
+            framing=framing,
+            bits_per_byte=port_bits if bits_per_byte is None else bits_per_byte,
+            latency=latency,
+            priority=priority,
+            mtu=mtu,
+            half_duplex=half_duplex,
+            name=name if name is not None else port_name,
+        )
+        self.rate_learnt = isinstance(rate, _BaudRate)
+        self.bits_learnt = bits_per_byte is None
+
+    def learn(self, info: LineInfo) -> tuple[float | None, float]:
+        """As `Slave.learn`; a line that is faster than its port carries what the port does."""
+        rate, bits_per_byte = super().learn(info)
+        if rate is not None and self.rate_learnt:
+            rate = min(rate, self.baudrate * bits_per_byte / self._port_bits)
+        return rate, bits_per_byte
+
+
+class SerialSlave(PortSlave):
     """A line of a bond over a serial port.
 
     Three numbers are three things: `baudrate` sets the port; `rate` is what the line carries, by default the baud
@@ -248,8 +311,6 @@ class SerialSlave(Slave):
         device = str(device)
         if not device:
             raise ConfigurationError("device", "the path of a serial port, not an empty string")
-        if isinstance(baudrate, bool) or not isinstance(baudrate, int) or baudrate <= 0:
-            raise ConfigurationError("baudrate", f"bit/s above 0, not {baudrate!r}")
         if bytesize not in (5, 6, 7, 8):
             raise ConfigurationError("bytesize", f"5, 6, 7 or 8 bits, not {bytesize!r}")
         if bytesize != 8:
@@ -262,14 +323,9 @@ class SerialSlave(Slave):
             raise ConfigurationError("xonxoff", "this framing does not escape XON and XOFF; use rtscts")
         if rtscts and rts is not None:
             raise ConfigurationError("rts", "with rtscts the driver moves this line: leave it None")
-        if modem is not None and (isinstance(modem, type) or not isinstance(modem, Dialler)):
-            raise ConfigurationError("modem", f"a Modem, or None, not {modem!r}")
         if not isinstance(lock, bool | str | os.PathLike) or lock == "":
             raise ConfigurationError("lock", f"True, False, or the directory of the lock files, not {lock!r}")
         self.device = device
-        self.baudrate = baudrate
-        self.modem = modem
-        self._port_bits = 1 + bytesize + (parity != "N") + stopbits
         lock_directory = LOCK_DIRECTORY if lock is True else lock
         settings: dict[str, Any] = {
             "bytesize": bytesize,
@@ -288,34 +344,29 @@ class SerialSlave(Slave):
             factory: Callable[[], asyncio.Protocol],
         ) -> tuple[asyncio.BaseTransport, asyncio.BaseProtocol]:
             if not lock_directory:
-                return await port.connect(factory, self.device, self.baudrate, **settings)
-            held = UucpLock(self.device, lock_directory).acquire()
+                return await port.connect(factory, device, baudrate, **settings)
+            held = UucpLock(device, lock_directory).acquire()
             try:
-                return await port.connect(factory, self.device, self.baudrate, held.release, **settings)
+                return await port.connect(factory, device, baudrate, held.release, **settings)
             except BaseException:
                 held.release()
                 raise
 
         super().__init__(
-            connect if modem is None else modem.connect(connect, device),
-            rate=float(baudrate) if isinstance(rate, _BaudRate) else rate,
+            connect,
+            baudrate,
+            1 + bytesize + (parity != "N") + stopbits,
+            rate=rate,
             framing=framing,
-            bits_per_byte=self._port_bits if bits_per_byte is None else bits_per_byte,
+            bits_per_byte=bits_per_byte,
             latency=latency,
             priority=priority,
             mtu=mtu,
             half_duplex=half_duplex,
-            name=name if name is not None else device,
+            modem=modem,
+            port_name=device,
+            name=name,
         )
-        self.rate_learnt = isinstance(rate, _BaudRate)
-        self.bits_learnt = bits_per_byte is None
-
-    def learn(self, info: LineInfo) -> tuple[float | None, float]:
-        """As `Slave.learn`; a line that is faster than its port carries what the port does."""
-        rate, bits_per_byte = super().learn(info)
-        if rate is not None and self.rate_learnt:
-            rate = min(rate, self.baudrate * bits_per_byte / self._port_bits)
-        return rate, bits_per_byte
 
 
 class Connection(asyncio.Protocol):

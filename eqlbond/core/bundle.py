@@ -22,6 +22,7 @@ from eqlbond.core.member import Member
 from eqlbond.core.multilink import Multilink, Mux
 from eqlbond.core.policy import Policy
 from eqlbond.core.ppp_connection import PppConnection, as_event
+from eqlbond.core.queues import QueueDiscipline
 from eqlbond.core.sender import Sender
 from eqlbond.core.timers import Deadlines
 from eqlbond.events import (
@@ -61,7 +62,8 @@ class Bundle:
         queue_bytes: payload that may wait, bytes; beyond it the bond is `full`.
         queue_time: the same in seconds of the bond's rate; raised to what the scheduler needs to keep every
             line busy. The lower of the two limits holds.
-        flow_of: tells a packet's flow where the sender gave none; None: no flows.
+        flow_of: tells a packet's flow where the sender gave none; None: as the `queue` does, or no flows.
+        queue: how packets wait, such as `FqCoDel()`; None: first in, first out.
         multilink: bundle the lines by PPP Multilink; all members have `Ppp` framing then.
         random: for PPP; `random.SystemRandom()` on real links. Needed where a member has `Ppp` framing.
         min_slaves: how many lines have to be up for packets to go; with fewer they wait.
@@ -79,6 +81,7 @@ class Bundle:
         queue_bytes: int = 262144,
         queue_time: float = 0.5,
         flow_of: Callable[[bytes], Hashable] | None = None,
+        queue: QueueDiscipline | None = None,
         multilink: Multilink | None = None,
         random: RandomSource | None = None,
         min_slaves: int = 1,
@@ -101,7 +104,13 @@ class Bundle:
             self._mux = Mux(multilink, random)
             self._policy.resequenced()
         self._sender = Sender(
-            self._policy, self._mux, mtu=mtu, queue_bytes=queue_bytes, queue_time=queue_time, flow_of=flow_of
+            self._policy,
+            self._mux,
+            mtu=mtu,
+            queue_bytes=queue_bytes,
+            queue_time=queue_time,
+            flow_of=flow_of,
+            queue=queue,
         )
         self.mtu = mtu
         self.members: list[Member] = []
@@ -499,6 +508,9 @@ class Bundle:
         `unsent` is what the port still holds of earlier bytes, where it tells.
         """
         data = self._sender.data_to_send(member, now, room, unsent)
+        if member.framing_error is not None:
+            self._events.append(LineTrouble(now, member.owner, "the framing raised", repr(member.framing_error)))
+            member.framing_error = None
         if member.line.rate is not None and member.learn_rate(now):
             self._events.append(RateChanged(now, member.owner, member.line.rate, measured=True))
             self._line_moved(member, now)
@@ -604,4 +616,5 @@ class Bundle:
             queued_packets=self._sender.queued_packets,
             queued_bytes=self._sender.backlog,
             dropped=self._dropped(),
+            marked=self._sender.marked,
         )

@@ -39,6 +39,12 @@ def protocol_of(packet: Packet) -> int:
     return IPV6 if packet.payload[:1] and packet.payload[0] >> 4 == 6 else IPV4
 
 
+def queue_order(packet: Packet) -> tuple[int, int]:
+    """The order in which packets that come back are to go: what has a number by that, the others as they entered."""
+    number = packet.number if isinstance(packet, Fragment) else None
+    return (1, packet.sequence) if number is None else (0, number)
+
+
 class Fragmenter:
     """Makes and numbers the fragments of a bundle.
 

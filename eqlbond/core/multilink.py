@@ -69,6 +69,7 @@ class Mux:
         self.stirred = False
         """Whether links or network protocols have moved since the last `flush`."""
         self._network: Network | None = None
+        self._unset = Network(Ppp(), random)
         self._random = random
         self._short: tuple[bool, bool] = (False, False)
         self._free: list[bytes] = []  # packets that a link's leaving has set free
@@ -90,9 +91,8 @@ class Mux:
     @property
     def network(self) -> Network:
         """The bundle's network protocols."""
-        if self._network is None:
-            self._network = Network(Ppp(), self._random)
-        return self._network
+        # Before the first line has told the options; kept apart, since somebody may only be looking at the addresses.
+        return self._unset if self._network is None else self._network
 
     def join(self, connection: PppConnection, now: float) -> str | None:
         """A link has reached the Network phase. Returns why it may not join, or None."""

@@ -199,7 +199,7 @@ def test_two_busy_ends_share_the_line(seed: int, burst: float, turnaround: float
     said, collided = play((rule, rule), frame, 200.0, seed, lambda n, now: True)
     talked = [sum(end - start for start, end in one) for one in said]
     longest = max(burst, frame) + frame
-    assert abs(talked[0] - talked[1]) <= 3 * longest
+    assert abs(talked[0] - talked[1]) <= 5 * longest  # a few bursts: lots decide who begins
     # Each burst costs a turnaround; at first they may collide, by even odds again and again.
     cycle = max(burst, frame)
     assert sum(talked) >= 0.85 * 200.0 * cycle / (cycle + turnaround + 0.05) - 10 * longest

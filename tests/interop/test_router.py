@@ -1,0 +1,161 @@
+"""Two `eqlbond run`, each in a network namespace, over four shaped lines: what the system's own programs make of it."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from tests.interop.routers import Pair, Router, ping, serving, until
+
+pytestmark = pytest.mark.interop
+
+COPY = """
+import hashlib, sys, urllib.request
+with urllib.request.urlopen(sys.argv[1], timeout=60) as answer:
+    print(hashlib.sha256(answer.read()).hexdigest())
+"""
+
+
+def multilink(end: str, devices: Sequence[str]) -> str:
+    """PPP Multilink; the IPv4 addresses are agreed on by PPP, those of IPv6 are in the file."""
+    ours, theirs = ("10.77.0.1", "10.77.0.2") if end == "a" else ("10.77.0.2", "10.77.0.1")
+    return f"""
+[bond]
+multilink = true
+
+[ppp]
+ip = {{ local = "{ours}", peer = "{theirs}" }}
+ipv6 = true
+
+[tun]
+name = "eql0"
+addresses = ["{ours}", "fd77::{end}/64"]
+peer = "{theirs}"
+routes = "10.78.0.0/16"
+
+[control]
+socket = "{end}.sock"
+
+[log]
+level = "debug"
+""" + "".join(
+        f"""
+[[slave]]
+name = "line{number}"
+device = "{device}"
+baudrate = 115200
+framing = "ppp"
+holdoff = 0.5
+"""
+        for number, device in enumerate(devices)
+    )
+
+
+def balanced(end: str, devices: Sequence[str], framing: str = "slip", rates: Sequence[int] = (115200,) * 4) -> str:
+    """Plain balancing."""
+    return f"""
+[tun]
+name = "eql0"
+addresses = "10.77.0.{1 if end == "a" else 2}/30"
+default_route = true
+
+[control]
+socket = "{end}.sock"
+""" + "".join(
+        f"""
+[[slave]]
+name = "line{number}"
+device = "{device}"
+baudrate = {rates[number]}
+framing = "{framing}"
+holdoff = 0.5
+"""
+        for number, device in enumerate(devices)
+    )
+
+
+def fetch(router: Router, address: str, timeout: float = 120) -> str:
+    """The SHA-256 of what a web server gives."""
+    return router.sh(sys.executable, "-c", COPY, address, timeout=timeout).strip()
+
+
+def check_gone(router: Router) -> None:
+    """Nothing of the bond is left in the namespace, nor beside the file."""
+    assert router.interfaces() == ["lo"]
+    assert router.sh("ip", "route") == ""
+    assert router.sh("ip", "-6", "route", "show", "table", "all") == ""
+    left = {path.name for path in router.file.parent.iterdir() if path.name.startswith(router.file.stem)}
+    assert left == {router.file.name, router.log.name}
+
+
+def test_a_router_at_each_end(tmp_path: Path) -> None:
+    """Ping, a download, IPv6, and a long transfer while a line is cut and mended; then both end without a trace."""
+    web = tmp_path / "web"
+    web.mkdir()
+    rng = random.Random(5)
+    for name, size in (("short", 200_000), ("long", 900_000)):
+        (web / name).write_bytes(rng.randbytes(size))
+    sums = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in web.iterdir()}
+    with Pair(tmp_path, "115200,115200,115200,115200", multilink) as pair:
+        a, b = pair.a, pair.b
+        assert len(ping(a, "10.77.0.2")) == 5
+        assert len(ping(b, "10.77.0.1")) == 5
+        assert len(ping(a, "fd77::b")) == 5
+        assert "dev eql0" in a.sh("ip", "route", "get", "10.78.1.1")
+        with serving(b, web, "10.77.0.2") as four, serving(b, web, "fd77::b", 8001) as six:
+            assert fetch(a, f"{four}/short") == sums["short"]
+            assert fetch(a, f"{six}/short") == sums["short"]
+            got: list[str] = []
+            copying = threading.Thread(target=lambda: got.append(fetch(a, f"{four}/long")))
+            copying.start()
+            time.sleep(4)
+            pair.wire.say("cut 2")
+            until(lambda: a.up(3) and b.up(3))
+            time.sleep(3)
+            pair.wire.say("revive 2")
+            until(lambda: a.up(4) and b.up(4))
+            copying.join(120)
+            assert got == [sums["long"]]
+        lines = {line["name"]: line for line in a.status()["bond"]["lines"]}
+        assert all(line["packets_received"] > 50 for line in lines.values())
+        assert lines["line2"]["connections"] >= 2
+        for router in (a, b):
+            status, seconds = router.terminate()
+            assert status == 0, router.log.read_text()
+            assert seconds < 16
+            check_gone(router)
+            assert "Traceback" not in router.log.read_text()
+
+
+def test_steered_while_it_runs(tmp_path: Path) -> None:
+    """A default route, and a line that is taken out, put in again and changed under a ping, at one end."""
+    with Pair(tmp_path, "115200,115200", lambda end, devices: balanced(end, devices, "ppp")) as pair:
+        a, b = pair.a, pair.b
+        assert a.sh("ip", "route", "show", "default").startswith("default dev eql0")
+        pinging = a.spawn("ping", "-n", "-c", "120", "-i", "0.1", "10.77.0.2", stdout=subprocess.PIPE)
+        time.sleep(1)
+        a.eqlbond("emancipate", "line0")
+        until(lambda: a.up(1) and b.up(1))
+        device = str(tmp_path / "lines" / "line0.a")
+        a.eqlbond("enslave", device, "115200", "--framing", "ppp", "--name", "again")
+        until(lambda: a.up(2) and b.up(2))
+        a.eqlbond("set", "again", "--priority", "5")
+        text = a.file.read_text().replace('name = "line1"', 'name = "line1"\nlatency = 0.001')
+        a.file.write_text(text)
+        assert "changed: line1" in a.eqlbond("reload")
+        out, _ = pinging.communicate(timeout=60)
+        answered = out.decode().count("time=")
+        assert answered >= 118, out.decode()
+        again = next(line for line in a.status()["bond"]["lines"] if line["name"] == "again")
+        assert again["packets_sent"] + again["packets_received"] > 0
+        for router in (a, b):
+            assert router.terminate()[0] == 0
+            check_gone(router)
