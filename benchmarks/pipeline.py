@@ -10,6 +10,7 @@ For PPP Multilink in memory `ratio_to_slip` compares with plain SLIP in memory.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import logging
 import os
@@ -156,10 +157,8 @@ async def floor(size: int, packets: int) -> Took:
         if left[index] <= 0:
             loop.remove_writer(pty.slave)
             return
-        try:
+        with contextlib.suppress(BlockingIOError):
             left[index] -= os.write(pty.slave, data[: left[index]])
-        except BlockingIOError:
-            pass
 
     def read(pty: Pty) -> None:
         nonlocal expected

@@ -267,7 +267,8 @@ class EarliestDelivery:
         best_cost = math.inf
         best_line = lines[0]
         best_arrival = best_hold = 0.0
-        for line, start in zip(lines, starts, strict=True):
+        in_order: list[tuple[float, int, float]] = []  # cost so far, index of the line, arrival
+        for index, (line, start) in enumerate(zip(lines, starts, strict=True)):
             if not line.byte_time and line.planned > _UNPACED_LIMIT:
                 continue
             byte_time = line.byte_time or _UNPACED_BYTE_TIME
@@ -275,11 +276,7 @@ class EarliestDelivery:
             arrival = start + size * byte_time + line.latency
             due = front if line is self._front_line else front + self._grain(line, largest)
             if arrival >= due:
-                cost = delay * (arrival - now)
-                if cost < best_cost:
-                    cost += self._holes(lines, starts, line, front, arrival)
-                if cost < best_cost:
-                    best_cost, best_line, best_arrival, best_hold = cost, line, arrival, 0.0
+                in_order.append((delay * (arrival - now), index, arrival))
                 continue
             gap = (due - line.latency - start) / byte_time  # bytes that the line could carry until then
             cost = min(gap, largest) - size + delay * (due - now)
@@ -292,6 +289,14 @@ class EarliestDelivery:
                 cost += late * max(0, overtaken - 1)
                 if cost < best_cost:
                     best_cost, best_line, best_arrival, best_hold = cost, line, arrival, 0.0
+        # To look for holes takes long with many lines; the later lines seldom need it.
+        in_order.sort()
+        for cost, index, arrival in in_order:
+            if cost >= best_cost:
+                break
+            cost += self._holes(lines, starts, lines[index], front, arrival)
+            if cost < best_cost:
+                best_cost, best_line, best_arrival, best_hold = cost, lines[index], arrival, 0.0
         self._arrives(best_line, best_arrival, now)
         return Placement(best_line, best_hold)
 
