@@ -106,7 +106,8 @@ class EarliestDelivery:
         if packet.express:
             return self._place_express(packet, lines, now)
         if self._unpaced and lines is self._lines:
-            return _place_unpaced(lines)
+            line = min(lines, key=_planned)  # here as well, since it is called for each packet of the fastest bonds
+            return Placement(line) if line.planned <= _UNPACED_LIMIT else None
         framing = lines[0].framing
         size = lines[0].wire_size(packet)
         if lines is not self._lines or size > self._largest:
