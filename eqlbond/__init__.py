@@ -8,6 +8,7 @@ from eqlbond.codec.hdlc import Hdlc
 from eqlbond.codec.kiss import Kiss
 from eqlbond.codec.slip import Slip
 from eqlbond.core.fq_codel import FqCoDel
+from eqlbond.core.half_duplex import HalfDuplex
 from eqlbond.core.multilink import Multilink
 from eqlbond.events import (
     BondDown,
@@ -55,13 +56,26 @@ from eqlbond.ppp.chap import Chap
 from eqlbond.ppp.config import IpOptions, Ipv6Options, Ppp
 from eqlbond.ppp.network import Addresses
 from eqlbond.ppp.pap import Pap
-from eqlbond.schedulers import EarliestDelivery, Eql, Line, Placement, RoundRobin, Scheduler, check_scheduler
+from eqlbond.schedulers import (
+    ActiveBackup,
+    DeficitRoundRobin,
+    EarliestDelivery,
+    Eql,
+    FlowHash,
+    Line,
+    Placement,
+    Redundant,
+    RoundRobin,
+    Scheduler,
+    check_scheduler,
+)
 from eqlbond.stats import BondStats, LineStats
 
 __version__ = "0.1.0"
 
 __all__ = [
     "BAUDRATE",
+    "ActiveBackup",
     "Addresses",
     "AlreadyEnslaved",
     "BondClosed",
@@ -70,6 +84,7 @@ __all__ = [
     "BondUp",
     "Chap",
     "ConfigurationError",
+    "DeficitRoundRobin",
     "DeviceBusy",
     "DeviceNotFound",
     "DevicePermission",
@@ -80,10 +95,12 @@ __all__ = [
     "EqlbondError",
     "Event",
     "EventStream",
+    "FlowHash",
     "FqCoDel",
     "Framer",
     "Framing",
     "GaveUp",
+    "HalfDuplex",
     "Hdlc",
     "HookFailed",
     "IpOptions",
@@ -111,6 +128,7 @@ __all__ = [
     "Ppp",
     "QueueFull",
     "RateChanged",
+    "Redundant",
     "Retrying",
     "RoundRobin",
     "Scheduler",

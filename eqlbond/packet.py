@@ -40,3 +40,5 @@ class Packet:
     copies: int = attrs.field(default=1, init=False, repr=False)
     sized_for: Any = attrs.field(default=None, init=False, repr=False)
     sized: int = attrs.field(default=0, init=False, repr=False)
+    frame: bytes | None = attrs.field(default=None, init=False, repr=False)
+    """The whole frame, where a framer found its size by making it; it holds for `sized_for`."""

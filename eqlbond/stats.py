@@ -41,6 +41,14 @@ class LineStats:
     """Packets that this line cannot have carried and nothing could take back, by reason."""
     connections: int
     """How often the line came up."""
+    fragments_sent: int = 0
+    """Multilink fragments whose frame began to go to the port; `packets_sent` and `payload_sent` are of these, then."""
+    fragments_received: int = 0
+    """Multilink fragments that arrived whole; `packets_received` are of the packets that they completed."""
+    fragments_duplicate: int = 0
+    """Of these: came again, or after the bond had given them up."""
+    fragments_lost: int = 0
+    """Multilink fragments that never came, and that only this line can have lost."""
 
 
 @attrs.frozen

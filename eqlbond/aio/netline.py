@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 from eqlbond.aio.slave import BAUDRATE, Connect, Dialler, PortSlave, _BaudRate
 from eqlbond.codec.base import Framing
 from eqlbond.codec.rfc2217 import CARRIER, ComPortClient, PortSettings, escape
+from eqlbond.core.half_duplex import HalfDuplex
 from eqlbond.exceptions import ConfigurationError, DeviceNotFound, LineError, SettingRefused
 
 __all__ = ["NetworkSlave", "connect_raw", "connect_rfc2217"]
@@ -379,7 +380,7 @@ class NetworkSlave(PortSlave):
         dtr, rts: the state of these lines while the port is open; RFC 2217 only; None, the default: on.
         modem: what has a dialogue on the port before packets flow, such as `eqlbond.modem.Modem`.
         open_timeout: seconds to connect and set the port, default 10.
-        latency, priority, mtu, name: as for `Slave`; the name is by default the URL.
+        latency, priority, mtu, half_duplex, name: as for `Slave`; the name is by default the URL.
 
     Raises:
         ConfigurationError: a value cannot work; `field` names it.
@@ -396,6 +397,7 @@ class NetworkSlave(PortSlave):
         latency: float = 0.0,
         priority: float | None = None,
         mtu: int | None = None,
+        half_duplex: HalfDuplex | None = None,
         name: str | None = None,
         parity: str = "N",
         stopbits: float = 1,
@@ -440,6 +442,7 @@ class NetworkSlave(PortSlave):
             latency=latency,
             priority=priority,
             mtu=mtu,
+            half_duplex=half_duplex,
             modem=modem,
             port_name=url,
             name=name,

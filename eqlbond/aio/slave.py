@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import os
+import random
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Final, Protocol, runtime_checkable
 
@@ -13,6 +14,7 @@ import attrs
 from eqlbond.aio import serial as port
 from eqlbond.codec.base import Framing
 from eqlbond.codec.slip import Slip
+from eqlbond.core.half_duplex import HalfDuplex, HalfDuplexMember, check_half_duplex
 from eqlbond.core.member import Member
 from eqlbond.exceptions import ConfigurationError, LineError
 from eqlbond.lock import LOCK_DIRECTORY, UucpLock
@@ -92,6 +94,8 @@ class Slave:
         latency: seconds from here to the far end, beyond the sending time.
         priority: weight for schedulers that use weights; None: the rate.
         mtu: the largest packet that this line may carry; None: whatever the bond's is.
+        half_duplex: how the ends take turns on a line where only one can talk at a time; it needs a rate. None: both
+            talk at once.
         name: for people; None: a number.
 
     Raises:
@@ -110,11 +114,14 @@ class Slave:
         latency: float = 0.0,
         priority: float | None = None,
         mtu: int | None = None,
+        half_duplex: HalfDuplex | None = None,
         name: str | None = None,
     ) -> None:
         if not callable(connect):
             raise ConfigurationError("connect", f"a function that opens the line, not {connect!r}")
+        check_half_duplex(half_duplex, rate)
         self._connect = connect
+        self._half_duplex = half_duplex
         self.name = name if name is not None else f"slave{next(self._numbers)}"
         self._options: dict[str, Any] = {
             "framing": Slip() if framing is None else framing,
@@ -134,7 +141,11 @@ class Slave:
         self.master: Master | None = None
 
     def _make_member(self) -> Member:
-        return Member(self.name, owner=self, **self._options)
+        if self._half_duplex is None:
+            return Member(self.name, owner=self, **self._options)
+        return HalfDuplexMember(
+            self.name, half_duplex=self._half_duplex, random=random.SystemRandom(), owner=self, **self._options
+        )
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name} {'up' if self.up else 'down'}>"
@@ -189,7 +200,7 @@ class PortSlave(Slave):
         bits_per_byte: None: what the modem tells, and otherwise `port_bits`.
         modem: what has a dialogue on the port before packets flow.
         port_name: for errors and logs.
-        framing, latency, priority, mtu, name: as for `Slave`; the name is by default that of the port.
+        framing, latency, priority, mtu, half_duplex, name: as for `Slave`; the name is by default that of the port.
 
     Raises:
         ConfigurationError: a value cannot work; `field` names it.
@@ -207,6 +218,7 @@ class PortSlave(Slave):
         latency: float,
         priority: float | None,
         mtu: int | None,
+        half_duplex: HalfDuplex | None,
         modem: Dialler | None,
         port_name: str,
         name: str | None,
@@ -226,6 +238,7 @@ class PortSlave(Slave):
             latency=latency,
             priority=priority,
             mtu=mtu,
+            half_duplex=half_duplex,
             name=name if name is not None else port_name,
         )
         self.rate_learnt = isinstance(rate, _BaudRate)
@@ -263,7 +276,7 @@ class SerialSlave(PortSlave):
         modem: what has a dialogue on the port before packets flow, such as `eqlbond.modem.Modem`.
         lock: hold the port's UUCP lock file (`eqlbond.lock`) while it is open; True: in ``/var/lock``, or the
             directory of the lock files.
-        latency, priority, mtu, name: as for `Slave`; the name is by default the device.
+        latency, priority, mtu, half_duplex, name: as for `Slave`; the name is by default the device.
 
     Raises:
         ConfigurationError: a value cannot work; `field` names it.
@@ -280,6 +293,7 @@ class SerialSlave(PortSlave):
         latency: float = 0.0,
         priority: float | None = None,
         mtu: int | None = None,
+        half_duplex: HalfDuplex | None = None,
         name: str | None = None,
         bytesize: int = 8,
         parity: str = "N",
@@ -348,6 +362,7 @@ class SerialSlave(PortSlave):
             latency=latency,
             priority=priority,
             mtu=mtu,
+            half_duplex=half_duplex,
             modem=modem,
             port_name=device,
             name=name,

@@ -9,16 +9,9 @@ from typing import Any
 from eqlbond.aio.slave import SerialSlave
 from eqlbond.codec.slip import Slip
 from eqlbond.exceptions import ConfigurationError
-from eqlbond.schedulers import EarliestDelivery, Eql, RoundRobin, Scheduler
+from eqlbond.schedulers.catalogue import SCHEDULERS
 
-SCHEDULERS: dict[str, Callable[[], Scheduler]] = {
-    "earliest": EarliestDelivery,
-    "earliest-never-hold": lambda: EarliestDelivery(hold="never"),
-    "earliest-strict": lambda: EarliestDelivery(hold="strict"),
-    "eql": Eql,
-    "round-robin": RoundRobin,
-}
-"""Schedulers by the name that commands know them by."""
+__all__ = ["SCHEDULERS", "add_scheduler", "rates", "serial_slave"]
 
 
 def add_scheduler(parser: argparse.ArgumentParser) -> None:

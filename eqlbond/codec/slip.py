@@ -160,7 +160,9 @@ class SlipFramer:
 
     def wire_size(self, packet: Packet) -> int:
         """Exactly how many bytes `encode` makes of the packet."""
-        return escaped_size(packet.payload) + 1 + self._leading_end
+        # To make the frame costs hardly more than to find its size; so it is kept for the port.
+        frame = packet.frame = self.encode(packet)
+        return len(frame)
 
     def feed(self, data: bytes) -> list[Packet]:
         """Take what the line delivered, in any cut, and return the packets that it completes."""

@@ -139,7 +139,7 @@ class Bundle:
             raise AlreadyEnslaved(f"{member.name} serves this bond already")
         if self.max_slaves is not None and len(self.members) >= self.max_slaves:
             raise TooManySlaves(f"{member.name}: the bond may have {self.max_slaves} slaves (max_slaves)")
-        if member.mtu_limit is not None and member.mtu_limit < self.mtu:
+        if member.mtu_limit is not None and member.mtu_limit < self.mtu and self._mux is None:
             problem = f"{member.name} carries {member.mtu_limit} bytes, the bond's MTU is {self.mtu}"
             raise ConfigurationError("mtu", problem)
         member.framing.framer(self.mtu)
@@ -213,6 +213,7 @@ class Bundle:
             member.lost["in the port"] = member.lost.get("in the port", 0) + len(begun)
             begun = []
         link = member.link
+        self._note_gone(member, member.gone_number)
         member.disconnect(now, reason)
         self._events.extend(link.take_events(member.owner))
         self._sender.forget(member)
@@ -237,6 +238,7 @@ class Bundle:
         was_up = member.line.up
         reclaimed = self._sender.take_back(member, now)
         member.retire()
+        self._note_gone(member, member.last_number)
         member.reclaimed += reclaimed
         self._tell_down(member, now, reason, None, reclaimed)
         link.terminate(now)
@@ -342,6 +344,11 @@ class Bundle:
         return self._enough
 
     @property
+    def fragment_header(self) -> int:
+        """Bytes that Multilink puts before each fragment; 0 without it."""
+        return 0 if self._mux is None else self._mux.fragmenter.overhead
+
+    @property
     def queued_packets(self) -> int:
         """Packets that wait for a place on a line."""
         return self._sender.queued_packets
@@ -408,7 +415,7 @@ class Bundle:
         """Something of the bundle has moved: its links, its network protocols, or both."""
         mux = self._mux
         assert mux is not None
-        mux.flush()
+        mux.flush(now)
         for news in mux.network.take_events():
             event = as_event(news, None)
             if event is not None:
@@ -417,7 +424,9 @@ class Bundle:
             self._follow(member, now)
         self._freed += mux.take_free(now)
         if not mux.links:
-            self._sender.begin_anew()
+            self._sender.begin_anew(self.members)
+            for member in self.members:
+                member.gone_number = -1
 
     def _follow(self, member: Member, now: float) -> None:
         link = member.link
@@ -443,27 +452,37 @@ class Bundle:
             if link.up:
                 mtu = min(link.mtu, self.mtu if member.mtu_limit is None else member.mtu_limit)
                 if self._mux is not None:
-                    mtu = link.mtu
-                    member.last_number = self._mux.fragmenter.next_number - 1
+                    mtu = link.mtu if member.mtu_limit is None else min(link.mtu, member.mtu_limit)
+                    member.first_number = self._mux.fragmenter.next_number
+                    member.last_number = member.first_number - 1
                 member.told_down = False
                 member.go_up(mtu, self._framing_of(member))
                 self._events.append(SlaveUp(now, member.owner))
                 self._lines_are((*self._up, member.line), now)
                 self._sender.place_waiting(now)
             else:
-                goodbye = "the peer ended the connection"
-                again = "the connection is being negotiated again"
-                self._paused(member, now, goodbye if link.leaving else again)
+                reason = "the connection is being negotiated again"
+                if link.leaving:
+                    reason = getattr(link, "ending", None) or "the peer ended the connection"
+                self._paused(member, now, reason)
         self._sender.serve(member)
 
     def _paused(self, member: Member, now: float, reason: str) -> None:
         """The connection is there and carries no packets for the moment."""
         reclaimed = self._sender.take_back(member, now)
         member.pause()
+        self._note_gone(member, member.last_number)
         member.reclaimed += reclaimed
         self._tell_down(member, now, reason, None, reclaimed)
         self._line_left(member, now, reason)
         self._sender.place_waiting(now)
+
+    def _note_gone(self, member: Member, number: int) -> None:
+        """A line leaves the bundle; the fragments that have gone by it, up to this number, are not sent again."""
+        if self._mux is not None:
+            fragmenter = self._mux.fragmenter
+            fragmenter.gone = max(fragmenter.gone, number)
+            member.gone_number = -1
 
     def _tell_down(self, member: Member, now: float, reason: str, error: BaseException | None, reclaimed: int) -> None:
         """Once for each time that the line was up, or was to come up."""
@@ -489,6 +508,9 @@ class Bundle:
         `unsent` is what the port still holds of earlier bytes, where it tells.
         """
         data = self._sender.data_to_send(member, now, room, unsent)
+        if member.framing_error is not None:
+            self._events.append(LineTrouble(now, member.owner, "the framing raised", repr(member.framing_error)))
+            member.framing_error = None
         if member.line.rate is not None and member.learn_rate(now):
             self._events.append(RateChanged(now, member.owner, member.line.rate, measured=True))
             self._line_moved(member, now)
@@ -503,6 +525,8 @@ class Bundle:
     def receive(self, member: Member, data: bytes, now: float) -> list[Packet]:
         """Take what the member's port has read; return the packets for the application, in order of arrival."""
         packets = member.receive(data, now)
+        if member.takes_turns:
+            self._sender.serve(member)
         link = member.link
         if link is not None:
             if link.stirred:

@@ -20,6 +20,7 @@ import attrs
 
 from eqlbond.codec.ecn import congestion_experienced
 from eqlbond.codec.ip import flow_key
+from eqlbond.core.fragments import queue_order
 from eqlbond.core.queues import Drop
 from eqlbond.exceptions import ConfigurationError
 from eqlbond.packet import Packet
@@ -190,7 +191,7 @@ class FairQueue:
         """Before all flows, in the order in which they had been taken, as far as that matters (Multilink)."""
         back = list(packets)
         self.size += sum([len(packet.payload) for packet in back])
-        merged = sorted([*back, *self._back], key=lambda packet: getattr(packet, "order", packet.sequence))
+        merged = sorted([*back, *self._back], key=queue_order)
         self._back.clear()
         self._back.extend(merged)
 

@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from typing import Protocol, runtime_checkable
 
+from eqlbond.core.fragments import queue_order
 from eqlbond.packet import Packet
 
 Drop = Callable[[Packet, str], None]
@@ -112,7 +113,7 @@ class Fifo(deque[Packet]):
 
     def put_back(self, packets: Iterable[Packet]) -> None:
         """Where they were, by the order of entry."""
-        merged = sorted([*packets, *self], key=lambda packet: packet.sequence)
+        merged = sorted([*packets, *self], key=queue_order)
         self.clear()
         self.extend(merged)
 

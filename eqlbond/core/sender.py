@@ -6,8 +6,8 @@ import math
 from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 
-from eqlbond.core.fragments import Fragment
-from eqlbond.core.member import RETRY, Member
+from eqlbond.core.fragments import Fragment, queue_order
+from eqlbond.core.member import EXPRESS_QUANTUM, RETRY, Member
 from eqlbond.core.multilink import Mux
 from eqlbond.core.policy import Policy
 from eqlbond.core.queues import Fifo, Queue, QueueDiscipline
@@ -120,7 +120,7 @@ class Sender:
             # With nothing else planned there is nothing to pass, and the ordinary placement keeps order better.
             # Behind a fair queue it is the queue that tells who may pass.
             packet.express = packet.priority > 0 or (
-                waiting == 0 and self.backlog > 0 and (not self._fair or (not self._queue and self._may_pass()))
+                waiting == 0 and self.backlog > 0 and (not self._fair or not self._queue) and self._may_pass()
             )
         else:
             packet.express = packet.priority > 0
@@ -176,15 +176,20 @@ class Sender:
                 self._put_pieces_back()
 
     def _may_pass(self) -> bool:
-        """Whether a line has few packets that pass its plan already: a flood of new flows waits in the queue."""
-        return any(member.express_packets < _MOST_EXPRESS for member in self._by_line.values())
+        """Whether small flows may pass bulk: not for ever in a bundle, where all lines share one order.
+
+        Behind a fair queue a flood of new flows waits there, and few pass a line's plan at a time.
+        """
+        if self._mux is not None and self._mux.fragmenter.express_run >= EXPRESS_QUANTUM:
+            return False
+        return not self._fair or any(member.express_packets < _MOST_EXPRESS for member in self._by_line.values())
 
     def _try_place(self, packet: Packet, now: float) -> bool:
         """Plan the packet onto a line; False: the scheduler wants to wait."""
         mux = self._mux
         if mux is not None:
             if packet.__class__ is not Fragment:
-                if packet.priority <= 0:
+                if packet.priority <= 0 or len(packet.payload) > self._largest_mtu:
                     return self._place_in_bundle(mux, packet, now)
                 # An urgent packet goes beside the bundle, as RFC 1990 section 2 lets it: it waits for no sequence.
             elif isinstance(packet, Fragment) and packet.number is not None:
@@ -260,7 +265,10 @@ class Sender:
             return True
         count = -(-size // most)
         sizes = [size * (n + 1) // count - size * n // count for n in range(count)]
-        rest = [fragment for fragment in self._cut(mux, packet, sizes) if not self._try_place(fragment, now)]
+        rest: list[Fragment] = []
+        for fragment in self._cut(mux, packet, sizes):
+            if rest or not self._try_place(fragment, now):  # none before the one in front of it
+                rest.append(fragment)
         self._waiting_pieces += rest
         return True
 
@@ -282,9 +290,10 @@ class Sender:
     def _place_numbered(self, fragment: Fragment, number: int, now: float) -> bool:
         """A fragment that has its number and lost its line: by a line where numbers go on rising, if there is one."""
         size = len(fragment.payload)
-        lines = self._lines_for(size)
-        if not lines:
-            self._drop(fragment, "too big for any line that is up")
+        # What is older than a connection does not go on it: to the peer that would look like a bundle begun anew.
+        lines = tuple(line for line in self._lines_for(size) if self._by_line[line].first_number <= number)
+        if not lines or (self._mux is not None and fragment.maker is not self._mux.fragmenter):
+            self._drop(fragment, "its line was cut")
             return True
         rising = tuple(line for line in lines if self._by_line[line].last_number < number)
         placement = self._policy.place(fragment, rising or lines, now, self._by_line, self._will_offer_again)
@@ -293,17 +302,44 @@ class Sender:
         self._plan(fragment, placement, now)
         return True
 
-    def begin_anew(self) -> None:
-        """The bundle has ended, and its sequence with it: what waits in fragments waits as whole packets again."""
+    def begin_anew(self, members: Iterable[Member]) -> None:
+        """The bundle has ended, and its sequence with it: what waits in fragments waits as whole packets again.
+
+        But not what is older than something that has left: the peer may have taken that, and would get this after it.
+        """
+        if self._mux is None:
+            return
+        gone = max((member.gone_number for member in members), default=-1)
+        gone = max(gone, self._mux.fragmenter.gone)
+        urgent, back = self._take_out()
+        kept: tuple[list[Packet], list[Packet]] = ([], [])
+        for packets, keep in zip((urgent, back), kept, strict=True):
+            for packet in packets:
+                if isinstance(packet, Fragment) and packet.number is not None and packet.last < gone:
+                    self._drop(packet, "its line was cut")
+                else:
+                    keep.append(packet)
+        # What has come back may be of a flow that has passed it since.
+        for packet in self._uncut(kept[0], numbered=True):
+            if packet.priority > 0:
+                self._urgent.append(packet)
+            else:
+                packet.express = False
+                kept[1].append(packet)
+        self._queue.put_back(self._uncut(kept[1], numbered=True))
+        self._mux.fragmenter.withdraw()
+
+    def _take_out(self) -> tuple[list[Packet], list[Packet]]:
+        """Everything that may be a fragment, out of the queues."""
         urgent = list(self._urgent)
         self._urgent.clear()
-        self._urgent.extend(self._made_whole(urgent))
-        self._queue.put_back(self._made_whole(self._queue.clear_put_back()))
+        return urgent, self._queue.clear_put_back()
 
-    def _made_whole(self, packets: Iterable[Packet]) -> Iterable[Packet]:
+    def _uncut(self, packets: Iterable[Packet], *, numbered: bool) -> list[Packet]:
+        """Fragments become whole packets again; those with a number only with `numbered`."""
         wholes: dict[Packet, None] = {}
         for packet in packets:
-            if isinstance(packet, Fragment):
+            if isinstance(packet, Fragment) and (numbered or packet.number is None):
                 assert packet.whole is not None
                 self.backlog -= len(packet.payload)
                 self._flow_left(packet)
@@ -313,7 +349,7 @@ class Sender:
                     if packet.flow is not None:
                         self._flows[packet.flow] = self._flows.get(packet.flow, 0) + 1
             wholes[packet] = None
-        return wholes
+        return list(wholes)
 
     # -- taking back and dropping
 
@@ -333,7 +369,7 @@ class Sender:
             back.append(packet)
         urgent = [packet for packet in back if packet.express]
         if urgent:
-            merged = sorted([*urgent, *self._urgent], key=lambda packet: packet.sequence)
+            merged = sorted([*urgent, *self._urgent], key=queue_order)
             self._urgent.clear()
             self._urgent.extend(merged)
         if len(urgent) < len(back):
@@ -376,7 +412,16 @@ class Sender:
         self._smallest_mtu = min(mtus, default=0)
         self._largest_mtu = max(mtus, default=0)
         self._set_limit(now)
-        if self._policy.lines_changed(self._up, now):
+        again = self._policy.lines_changed(self._up, now)
+        if self._mux is not None:
+            # All of it, so that what has no number is cut anew, for these lines, and keeps its order.
+            for member in self._by_line.values():
+                self.take_back(member, now)
+            urgent, back = self._take_out()
+            self._urgent.extend(self._uncut(urgent, numbered=False))
+            self._queue.put_back(self._uncut(back, numbered=False))
+            self._mux.fragmenter.withdraw()
+        elif again:
             for member in self._by_line.values():
                 self.take_back(member, now, also_express=False)
 

@@ -95,6 +95,7 @@ class Line:
         """Bytes that the packet takes on this line, framing and escapes included."""
         if packet.sized_for is self.framing:
             return packet.sized
+        packet.frame = None
         size = self._size(packet)
         packet.sized_for = self.framing
         packet.sized = size

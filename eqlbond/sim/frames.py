@@ -10,6 +10,7 @@ from typing import Any, Literal
 import attrs
 
 from eqlbond.codec.base import Framing
+from eqlbond.codec.hdlc import HdlcFramer
 from eqlbond.core.link import NegotiatedFraming
 from eqlbond.exceptions import ConfigurationError
 from eqlbond.packet import Packet
@@ -110,6 +111,14 @@ class SizedFramer:
     def feed(self, data: bytes) -> list[Packet]:
         """The packets that the driver says are in `data`."""
         return self.arrived
+
+
+def frame_size(framing: Framing, mtu: int) -> Callable[[Packet], int]:
+    """How large a packet's frame is, on an open connection; for PPP as both ends ask for it."""
+    framer = framing.framer(mtu)
+    if isinstance(framing, Ppp) and isinstance(framer, HdlcFramer):
+        framer.set_transmit(accm=framing.accm, pfc=framing.pfc, acfc=framing.acfc, fcs=32 if framing.fcs32 else 16)
+    return framer.wire_size
 
 
 @attrs.frozen
