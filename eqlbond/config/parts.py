@@ -5,13 +5,12 @@ from __future__ import annotations
 import importlib
 import inspect
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from importlib import metadata
 from typing import Any
 
 import attrs
 
-import eqlbond.schedulers
 from eqlbond.codec.base import Framing
 from eqlbond.codec.hdlc import Hdlc
 from eqlbond.codec.kiss import Kiss
@@ -19,21 +18,12 @@ from eqlbond.codec.slip import Slip
 from eqlbond.config import checks
 from eqlbond.config.section import Section
 from eqlbond.exceptions import ConfigurationError
-from eqlbond.schedulers import EarliestDelivery, Scheduler
+from eqlbond.schedulers.base import Scheduler
+from eqlbond.schedulers.catalogue import SCHEDULERS
 
 _DOTTED = re.compile(r"[A-Za-z_][\w.]*[.:][A-Za-z_]\w*")
 
 
-def _schedulers() -> Iterator[tuple[str, Callable[..., Any]]]:
-    yield "earliest", EarliestDelivery
-    for name in eqlbond.schedulers.__all__:
-        made = getattr(eqlbond.schedulers, name)
-        if inspect.isclass(made) and made is not Scheduler and hasattr(made, "place"):
-            yield re.sub(r"(?<=[a-z])(?=[A-Z])", "-", name).lower(), made
-
-
-SCHEDULERS: Mapping[str, Callable[..., Any]] = dict(_schedulers())
-"""The policies that come with eqlbond, by name: the class's name in small letters with hyphens."""
 FRAMINGS: Mapping[str, Callable[..., Any]] = {"slip": Slip, "kiss": Kiss, "hdlc": Hdlc}
 """The framings that come with eqlbond, but for ``ppp``, which has options of its own."""
 
