@@ -29,8 +29,8 @@ FRAMINGS: Mapping[str, Callable[..., Any]] = {"slip": Slip, "kiss": Kiss, "hdlc"
 
 
 @attrs.frozen
-class _Kind:
-    """What can be named."""
+class Kind:
+    """What can be named in a file: a word for it, what comes with eqlbond, and where others are found."""
 
     word: str
     known: Mapping[str, Callable[..., Any]]
@@ -40,15 +40,15 @@ class _Kind:
     further: tuple[str, ...] = ()
 
 
-SCHEDULER = _Kind("scheduler", SCHEDULERS, "eqlbond.schedulers", Scheduler, "has no method place")
-FRAMING = _Kind("framing", FRAMINGS, "eqlbond.framings", Framing, "is no Framing (eqlbond.codec.base)", ("ppp",))
+SCHEDULER = Kind("scheduler", SCHEDULERS, "eqlbond.schedulers", Scheduler, "has no method place")
+FRAMING = Kind("framing", FRAMINGS, "eqlbond.framings", Framing, "is no Framing (eqlbond.codec.base)", ("ppp",))
 
 
 @attrs.frozen
 class Part:
     """A scheduler or framing, named with its options; equal where these are equal."""
 
-    kind: _Kind = attrs.field(repr=False)
+    kind: Kind = attrs.field(repr=False)
     name: str
     """``earliest``, an entry point, or ``package.module:Class``."""
     options: Mapping[str, Any] = attrs.field(factory=dict)
@@ -65,7 +65,7 @@ class Part:
         return made
 
 
-def find(kind: _Kind, name: str) -> Callable[..., Any]:
+def find(kind: Kind, name: str) -> Callable[..., Any]:
     """The class, or function, of a name.
 
     Raises:
@@ -85,7 +85,7 @@ def find(kind: _Kind, name: str) -> Callable[..., Any]:
     return _callable(kind, name, _load(kind, name, lambda: getattr(importlib.import_module(module), attribute)))
 
 
-def _load(kind: _Kind, name: str, load: Callable[[], Any]) -> Any:
+def _load(kind: Kind, name: str, load: Callable[[], Any]) -> Any:
     try:
         return load()
     except Exception as error:  # somebody else's module may raise anything
@@ -94,14 +94,14 @@ def _load(kind: _Kind, name: str, load: Callable[[], Any]) -> Any:
         ) from error
 
 
-def _callable(kind: _Kind, name: str, found: Any) -> Callable[..., Any]:
+def _callable(kind: Kind, name: str, found: Any) -> Callable[..., Any]:
     if not callable(found):
         raise ConfigurationError(kind.word, f"{name} is no class, but {type(found).__name__}")
     made: Callable[..., Any] = found
     return made
 
 
-def read_part(section: Section, key: str, kind: _Kind, default: str) -> Part | None:
+def read_part(section: Section, key: str, kind: Kind, default: str) -> Part | None:
     """A key that holds a name, or a table with `name` and options. None where it is wrong, or names `kind.further`."""
     value = section.raw(key)
     if value is None:
