@@ -12,7 +12,7 @@ from eqlbond.core.multilink import Mux
 from eqlbond.core.policy import Policy
 from eqlbond.core.queues import Fifo, Queue, QueueDiscipline
 from eqlbond.core.timers import Deadlines
-from eqlbond.exceptions import ConfigurationError, PacketTooBig
+from eqlbond.exceptions import ConfigurationError, PacketTooBig, SendError
 from eqlbond.packet import Packet
 from eqlbond.schedulers.base import Line, Placement
 
@@ -103,8 +103,11 @@ class Sender:
 
         Raises:
             PacketTooBig: it exceeds the MTU.
+            SendError: it is empty.
         """
         size = len(packet.payload)
+        if not size:
+            raise SendError("an empty packet cannot be sent: framings do not carry it")
         if size > self.mtu:
             self.dropped["too big"] = self.dropped.get("too big", 0) + 1
             raise PacketTooBig(size, self.mtu)
@@ -211,6 +214,13 @@ class Sender:
 
     def _plan(self, packet: Packet, placement: Placement, now: float) -> None:
         member = self._by_line[placement.line]
+        try:
+            placement.line.wire_size(packet)
+        except Exception as error:  # the framing may be somebody's code, too
+            member.framing_error = error
+            self._drop(packet, "cannot be framed")
+            self._ready[member] = None
+            return
         if packet.express:
             member.plan_express(packet, now)
         else:
