@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import tty
 from collections import deque
@@ -101,10 +102,8 @@ class DescriptorTransport(asyncio.Transport):
     def write(self, data: Any) -> None:
         """Write what the descriptor takes and keep the rest."""
         if not self._waiting:
-            try:
+            with contextlib.suppress(BlockingIOError):
                 data = data[os.write(self._descriptor, data) :]
-            except BlockingIOError:
-                pass
             if data:
                 self._loop.add_writer(self._descriptor, self._write)
         self._waiting += data

@@ -1,6 +1,6 @@
 """Traffic for `benchmarks.tun`, in a process and a network namespace of its own.
 
-``python -m benchmarks._traffic NAMESPACE tcp-receive|tcp-send|udp-receive|udp-send ADDRESS PORT SECONDS SIZE``
+``python -m benchmarks._traffic NAMESPACE ROLE ADDRESS PORT SECONDS SIZE text|random``, the role being one of `ROLES`.
 """
 
 from __future__ import annotations
@@ -14,9 +14,19 @@ from collections.abc import Sequence
 from eqlbond.tun.device import in_namespace
 
 _BLOCK = 1 << 16
+_TEXT = bytes(32 + n % 95 for n in range(256))
 
 
-def tcp_receive(address: str, port: int, seconds: float, size: int) -> None:
+_random = random.Random(1)
+
+
+def some(content: str, size: int) -> bytes:
+    """Bytes to send: random ones, as compressed and encrypted data are, or text."""
+    data = _random.randbytes(size)
+    return data if content == "random" else data.translate(_TEXT)
+
+
+def tcp_receive(address: str, port: int, seconds: float, size: int, content: str) -> None:
     """Take one connection, and all that comes by it."""
     with socket.create_server((address, port)) as server:
         print("ready", flush=True)
@@ -27,10 +37,9 @@ def tcp_receive(address: str, port: int, seconds: float, size: int) -> None:
                 pass
 
 
-def tcp_send(address: str, port: int, seconds: float, size: int) -> None:
+def tcp_send(address: str, port: int, seconds: float, size: int, content: str) -> None:
     """Send as fast as TCP lets it. `size`: of the segments, 0: as the MTU has it."""
-    rng = random.Random(1)
-    blocks = [rng.randbytes(_BLOCK) for _ in range(16)]
+    blocks = [some(content, _BLOCK) for _ in range(16)]
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as sender:
         if size:
             sender.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, size)
@@ -42,7 +51,7 @@ def tcp_send(address: str, port: int, seconds: float, size: int) -> None:
             n += 1
 
 
-def udp_receive(address: str, port: int, seconds: float, size: int) -> None:
+def udp_receive(address: str, port: int, seconds: float, size: int, content: str) -> None:
     """Read and forget."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as receiver:
         receiver.bind((address, port))
@@ -56,10 +65,9 @@ def udp_receive(address: str, port: int, seconds: float, size: int) -> None:
                 continue
 
 
-def udp_send(address: str, port: int, seconds: float, size: int) -> None:
+def udp_send(address: str, port: int, seconds: float, size: int, content: str) -> None:
     """Send datagrams of `size` bytes, IP and UDP headers included, faster than anything here can take them."""
-    rng = random.Random(1)
-    payloads = [rng.randbytes(size - 28) for _ in range(256)]
+    payloads = [some(content, size - 28) for _ in range(256)]
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
         sender.connect((address, port))
         until = time.monotonic() + seconds
@@ -73,9 +81,9 @@ ROLES = {"tcp-receive": tcp_receive, "tcp-send": tcp_send, "udp-receive": udp_re
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Play one part."""
-    namespace, role, address, port, seconds, size = sys.argv[1:] if argv is None else argv
+    namespace, role, address, port, seconds, size, content = sys.argv[1:] if argv is None else argv
     with in_namespace(namespace):
-        ROLES[role](address, int(port), float(seconds), int(size))
+        ROLES[role](address, int(port), float(seconds), int(size), content)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ For PPP Multilink in memory `ratio_to_slip` compares with plain SLIP in memory.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import logging
 import os
@@ -78,12 +79,12 @@ def cases() -> list[Case]:
 
 
 def payloads(size: int, content: str) -> list[bytes]:
-    """Different payloads of the size; all that look like IPv4 to a framing that asks for a protocol."""
+    """Different payloads of the size, whose first byte is that of an IPv4 header."""
     rng = random.Random(1995)
     if content == "random":
         return [b"\x45" + rng.randbytes(size - 1) for _ in range(PAYLOADS)]
     letters = b"etaoin shrdlu cmfwyp vbgkjq xz ETAOIN.\n"
-    return [bytes(rng.choices(letters, k=size)) for _ in range(PAYLOADS)]
+    return [b"\x45" + bytes(rng.choices(letters, k=size - 1)) for _ in range(PAYLOADS)]
 
 
 class _Sink:
@@ -156,10 +157,8 @@ async def floor(size: int, packets: int) -> Took:
         if left[index] <= 0:
             loop.remove_writer(pty.slave)
             return
-        try:
+        with contextlib.suppress(BlockingIOError):
             left[index] -= os.write(pty.slave, data[: left[index]])
-        except BlockingIOError:
-            pass
 
     def read(pty: Pty) -> None:
         nonlocal expected

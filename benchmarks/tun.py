@@ -1,10 +1,11 @@
-"""Packets from one TUN interface to another: through two bonds in one process, against a bare pump in Python.
+"""Packets from one TUN interface to another: through a bond, against a bare pump in Python.
 
-Two network namespaces, a TUN interface in each. The bare pump reads up to 32 packets a wake-up from either and writes
-them to the other: the least that a Python program does. The bonds do the same with two masters between them, joined
-by lines in memory without a rate: frames are made, escaped, found and read, and both ends are in one process.
-`cpu_us_per_packet` is the processor time of that process for each packet delivered, acknowledgements included; the
-system's own work for each read and write is part of it in both. Needs root (namespaces, TUN).
+Two network namespaces with a TUN interface in each. The bare pump is one process that reads up to 32 packets a wake-up
+from either and writes them to the other: the least that a Python program does. The bond has a process for each end, as
+it would have a machine for each, and lines without a rate between them (sockets): packets are queued, placed, framed,
+escaped, found and read. `cpu_us_per_packet` is the processor time of the pump, or of both ends together, for each
+packet, acknowledgements included; the system's own work for each read and write is part of it.
+Needs root (namespaces, TUN).
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -22,84 +24,50 @@ from typing import Any
 import attrs
 
 from benchmarks._harness import Column, Table, finish, parse_options
-from eqlbond import FqCoDel, Hdlc, Master, Slave, Slip
-from eqlbond.codec.base import Framing
+from benchmarks._tun_end import MTU, NAME, bond_end
 from eqlbond.exceptions import ConfigurationError, EqlbondError
 from eqlbond.tun import TunInterface
 from eqlbond.tun.pump import BATCH
 
-MTU = 1500
 NEAR, FAR = "10.199.7.1", "10.199.7.2"
 PORT = 5001
+_SETTLE = 0.5
+_TICK = os.sysconf("SC_CLK_TCK")
+
+Counts = tuple[int, int, float]
+"""Packets, bytes, seconds of processor time."""
 
 
-class MemoryLine(asyncio.Transport):
-    """One end of a line in memory: what is written is read at the other end in the next round of the loop."""
+@attrs.frozen
+class Case:
+    """What is measured: with `lines` 0 the bare pump."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.peer = self
-        self._protocol: asyncio.Protocol | None = None
-        self._written: list[bytes] = []
-        self._size = 0
-        self._high = 65536
-        self._paused = False
-
-    async def connect(self, factory: Callable[[], asyncio.Protocol]) -> tuple[asyncio.Transport, asyncio.Protocol]:
-        """Open this end."""
-        self._protocol = protocol = factory()
-        self._loop = asyncio.get_running_loop()
-        self._loop.call_soon(protocol.connection_made, self)
-        return self, protocol
-
-    def write(self, data: Any) -> None:
-        """Take bytes."""
-        if not self._written:
-            self._loop.call_soon(self._carry)
-        self._written.append(data)
-        self._size += len(data)
-        if self._size > self._high and not self._paused and self._protocol is not None:
-            self._paused = True
-            self._protocol.pause_writing()
-
-    def _carry(self) -> None:
-        data = b"".join(self._written)
-        self._written.clear()
-        self._size = 0
-        if self.peer._protocol is not None:
-            self.peer._protocol.data_received(data)
-        if self._paused and self._protocol is not None:
-            self._paused = False
-            self._protocol.resume_writing()
-
-    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
-        """From how many bytes on the writer is to pause."""
-        self._high = self._high if high is None else high
-
-    def get_write_buffer_size(self) -> int:
-        """Bytes that have not been read."""
-        return self._size
-
-    def is_closing(self) -> bool:
-        """Whether it is closed."""
-        return self._protocol is None
-
-    def close(self) -> None:
-        """Close this end."""
-        protocol, self._protocol = self._protocol, None
-        if protocol is not None:
-            self._loop.call_soon(protocol.connection_lost, None)
-
-    def abort(self) -> None:
-        """Close this end."""
-        self.close()
+    name: str
+    lines: int = 0
+    framing: str = "slip"
+    queue: str = "fifo"
 
 
-def memory_line() -> tuple[MemoryLine, MemoryLine]:
-    """Both ends."""
-    near, far = MemoryLine(), MemoryLine()
-    near.peer, far.peer = far, near
-    return near, far
+@attrs.frozen
+class Traffic:
+    """What is sent: `kind` tcp or udp, packets of `size` bytes (0: as large as they may be), text or random bytes."""
+
+    kind: str
+    size: int
+    content: str
+
+    def __str__(self) -> str:
+        return f"{self.kind}, {self.size or MTU} B, {self.content}"
+
+
+BARE = Case("bare pump")
+CASES = (
+    Case("1 line, SLIP", 1),
+    Case("4 lines, SLIP", 4),
+    Case("4 lines, SLIP, FqCoDel", 4, queue="fq"),
+    Case("4 lines, HDLC", 4, "hdlc"),
+)
+TRAFFIC = (Traffic("tcp", 0, "text"), Traffic("tcp", 0, "random"), Traffic("udp", 200, "text"))
 
 
 class BarePump:
@@ -123,26 +91,6 @@ class BarePump:
             pass
 
 
-@attrs.frozen
-class Case:
-    """What is measured: with `lines` 0 the bare pump."""
-
-    name: str
-    lines: int = 0
-    framing: Framing | None = None
-    queue: FqCoDel | None = None
-
-
-BARE = Case("bare pump")
-CASES = (
-    Case("bond, 1 line, SLIP", 1, Slip()),
-    Case("bond, 4 lines, SLIP", 4, Slip()),
-    Case("bond, 4 lines, SLIP, FqCoDel", 4, Slip(), FqCoDel(limit=4 << 20)),
-    Case("bond, 4 lines, HDLC", 4, Hdlc()),
-)
-TRAFFIC = (("tcp", 0), ("udp", 200))
-
-
 @contextlib.contextmanager
 def namespaces() -> Iterator[tuple[str, str]]:
     """Two network namespaces."""
@@ -159,76 +107,95 @@ def namespaces() -> Iterator[tuple[str, str]]:
 
 
 @contextlib.asynccontextmanager
-async def pumping(case: Case, near: TunInterface, far: TunInterface) -> AsyncIterator[Callable[[], tuple[int, int]]]:
-    """Have the packets carried; gives a function that tells how many packets and bytes were."""
-    if not case.lines:
-        pump = BarePump(near._fd, far._fd)
-        yield lambda: (pump.packets, pump.size)
-        for tun in (near, far):
-            asyncio.get_running_loop().remove_reader(tun._fd)
-        return
-    ends = [memory_line() for _ in range(case.lines)]
-    a, b = ([Slave(end.connect, rate=None, framing=case.framing) for end in side] for side in zip(*ends, strict=True))
+async def bare_pump(here: str, there: str) -> AsyncIterator[Callable[[], Counts]]:
+    """Have the packets carried by the bare pump; gives a function that counts."""
     async with (
-        Master(a, mtu=MTU, queue=case.queue, close_timeout=1) as one,
-        Master(b, mtu=MTU, queue=case.queue, close_timeout=1) as two,
+        TunInterface(NAME, addresses=f"{NEAR}/30", mtu=MTU, namespace=here) as near,
+        TunInterface(NAME, addresses=f"{FAR}/30", mtu=MTU, namespace=there) as far,
     ):
-        await near.attach(one)
-        await far.attach(two)
-
-        def count() -> tuple[int, int]:
-            stats = near.stats(), far.stats()
-            return sum(s.packets_written for s in stats), sum(s.bytes_written for s in stats)
-
-        yield count
-        await near.detach()
-        await far.detach()
+        pump = BarePump(near.fileno(), far.fileno())
+        yield lambda: (pump.packets, pump.size, time.process_time())
+        for tun in (near, far):
+            asyncio.get_running_loop().remove_reader(tun.fileno())
 
 
-async def measure(case: Case, traffic: tuple[str, int], seconds: float) -> dict[str, Any]:
+@contextlib.asynccontextmanager
+async def bond(case: Case, here: str, there: str) -> AsyncIterator[Callable[[], Counts]]:
+    """Have them carried by a bond, whose far end is in a process of its own."""
+    pairs = [socket.socketpair() for _ in range(case.lines)]
+    for pair in pairs:
+        pair[0].setblocking(False)
+    descriptors = [pair[1].fileno() for pair in pairs]
+    end = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "benchmarks._tun_end", there, FAR, case.framing, case.queue, *map(str, descriptors)),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        pass_fds=descriptors,
+    )
+    try:
+        for pair in pairs:
+            pair[1].close()
+        async with bond_end(here, NEAR, case.framing, case.queue, [pair[0] for pair in pairs]) as (tun, master):
+            assert end.stdout is not None
+            await end.stdout.readline()
+
+            def count() -> Counts:
+                lines, back = master.stats().lines, tun.stats()
+                packets = sum(line.packets_sent for line in lines) + back.packets_written
+                size = sum(line.payload_sent for line in lines) + back.bytes_written
+                return packets, size, time.process_time() + _processor_time(end.pid)
+
+            yield count
+    finally:
+        assert end.stdin is not None
+        end.stdin.close()
+        await end.wait()
+
+
+def _processor_time(pid: int) -> float:
+    with open(f"/proc/{pid}/stat", encoding="ascii") as stat:
+        fields = stat.read().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / _TICK
+
+
+async def _play(namespace: str, traffic: Traffic, role: str, seconds: float) -> asyncio.subprocess.Process:
+    part = (namespace, f"{traffic.kind}-{role}", FAR, str(PORT), str(seconds), str(traffic.size), traffic.content)
+    return await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "benchmarks._traffic", *part),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.DEVNULL,
+    )
+
+
+async def measure(case: Case, traffic: Traffic, seconds: float) -> dict[str, Any]:
     """One run."""
-    kind, size = traffic
     with namespaces() as (here, there):
-        async with (
-            TunInterface("eqlbench0", addresses=f"{NEAR}/30", mtu=MTU, namespace=here) as near,
-            TunInterface("eqlbench0", addresses=f"{FAR}/30", mtu=MTU, namespace=there) as far,
-            pumping(case, near, far) as count,
-        ):
-            settle = 0.5
-
-            async def play(namespace: str, role: str, length: float) -> asyncio.subprocess.Process:
-                part = (namespace, f"{kind}-{role}", FAR, str(PORT), str(length), str(size))
-                return await asyncio.create_subprocess_exec(
-                    *(sys.executable, "-m", "benchmarks._traffic", *part),
-                    stdout=asyncio.subprocess.PIPE,
-                    stderr=asyncio.subprocess.DEVNULL,
-                )
-
-            receiver = await play(there, "receive", seconds + settle)
+        async with bond(case, here, there) if case.lines else bare_pump(here, there) as count:
+            receiver = await _play(there, traffic, "receive", seconds + _SETTLE + 2)
             assert receiver.stdout is not None
             await receiver.stdout.readline()
             before = count()[0]
-            sender = await play(here, "send", seconds + settle + 1)
+            sender = await _play(here, traffic, "send", seconds + _SETTLE + 1)
             while count()[0] < before + 100 and sender.returncode is None:
                 await asyncio.sleep(0.02)
-            await asyncio.sleep(settle)
-            began, cpu, (packets, carried) = time.perf_counter(), time.process_time(), count()
+            await asyncio.sleep(_SETTLE)
+            began, start = time.perf_counter(), count()
             await asyncio.sleep(seconds)
-            took, cpu = time.perf_counter() - began, time.process_time() - cpu
-            packets, carried = count()[0] - packets, count()[1] - carried
+            took, end = time.perf_counter() - began, count()
             for process in (sender, receiver):
                 with contextlib.suppress(ProcessLookupError):
                     process.terminate()
                 await process.communicate()
+    packets, size, cpu = (b - a for a, b in zip(start, end, strict=True))
     return {
-        "case": f"{kind}{f' {size} B' if size else ''}: {case.name}",
-        "mbit_per_second": carried * 8 / took / 1e6,
+        "case": f"{traffic}: {case.name}",
+        "mbit_per_second": size * 8 / took / 1e6,
         "packets_per_second": packets / took,
         "cpu_us_per_packet": cpu / max(packets, 1) * 1e6,
     }
 
 
-def compare(cases: Sequence[Case], traffic: tuple[str, int], seconds: float, rounds: int) -> list[dict[str, Any]]:
+def compare(cases: Sequence[Case], traffic: Traffic, seconds: float, rounds: int) -> list[dict[str, Any]]:
     """The cases beside the bare pump, round after round, since a machine's speed changes."""
     runs: dict[Case, list[dict[str, Any]]] = {case: [] for case in (BARE, *cases)}
     ratios: dict[Case, list[float]] = {case: [] for case in runs}
@@ -261,7 +228,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         return
     seconds, rounds = (1.0, 1) if options.quick else (2.0, 5)
     cases = (CASES[0], CASES[2]) if options.quick else CASES
-    results = [result for traffic in TRAFFIC for result in compare(cases, traffic, seconds, rounds)]
+    kinds = TRAFFIC[:2] if options.quick else TRAFFIC
+    results = [result for traffic in kinds for result in compare(cases, traffic, seconds, rounds)]
     table = Table(
         f"TUN to TUN, packets of up to {MTU} bytes",
         [
@@ -274,13 +242,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     for result in results:
         table.add(*result.values())
-    table.note("both ends of the bond are in one process; each round of cases begins with the bare pump")
+    table.note(
+        "the bond has a process for each end; each round of cases begins with the bare pump, which is one process"
+    )
     table.print()
     finish(options, results, mtu=MTU)
 
 
 async def _try_tun(namespace: str) -> None:
-    async with TunInterface("eqlbench0", addresses=f"{NEAR}/30", namespace=namespace):
+    async with TunInterface(NAME, addresses=f"{NEAR}/30", namespace=namespace):
         pass
 
 

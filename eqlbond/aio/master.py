@@ -627,15 +627,17 @@ class Master:
             BondClosed: the bond is not open.
             TypeError: the payload is no bytes.
         """
-        if self._closed or self._loop is None:
+        loop = self._loop
+        if self._closed or loop is None:
             self._check_open()
+        assert loop is not None
         if type(payload) is not bytes:
             payload = _as_bytes(payload)
         bundle = self._bundle
-        if bundle.backlog >= bundle.limit:
+        if bundle.full:
             bundle.dropped["queue full"] = bundle.dropped.get("queue full", 0) + 1
             raise QueueFull(f"{bundle.backlog} bytes wait to be sent, the limit is {bundle.limit}")
-        bundle.send(Packet(payload, protocol, None, priority, flow), self._now())
+        bundle.send(Packet(payload, protocol, None, priority, flow), loop.time())
         if not self._woken:
             self._wake()
 

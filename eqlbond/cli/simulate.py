@@ -10,6 +10,7 @@ from typing import Any
 
 from eqlbond.cli.options import SCHEDULERS
 from eqlbond.core.half_duplex import HalfDuplex
+from eqlbond.core.multilink import Multilink
 from eqlbond.exceptions import ConfigurationError
 from eqlbond.sim import (
     Bulk,
@@ -140,6 +141,7 @@ def run(args: argparse.Namespace) -> int:
         mtu=args.mtu,
         frames=args.frames,
         until=args.until,
+        multilink=Multilink(mrru=max(1500, args.mtu)) if args.multilink else None,
     )
     if args.plot is not None:
         table.plot(args.plot)
@@ -185,6 +187,11 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     add("--runs", type=int, default=1, help="seeds from --seed on, and the means of their figures; default: 1")
     add(
         "--frames", choices=("codec", "size"), default="codec", help="real frames, or only their sizes, which is faster"
+    )
+    add(
+        "--multilink",
+        action="store_true",
+        help="bundle the lines by PPP Multilink (framing: PPP): in order, and in fragments",
     )
     add("--until", type=float, metavar="SECONDS", help="end then, whatever is under way")
     add("--plot", metavar="FILE", help="save a timeline and the delays as .png, .svg or .pdf (needs eqlbond[plot])")

@@ -349,11 +349,6 @@ class Bundle:
         return 0 if self._mux is None else self._mux.fragmenter.overhead
 
     @property
-    def unordered(self) -> int:
-        """Bytes of Multilink fragments that have arrived and wait for others in front of them."""
-        return 0 if self._mux is None else self._mux.reassembler.held
-
-    @property
     def queued_packets(self) -> int:
         """Packets that wait for a place on a line."""
         return self._sender.queued_packets
@@ -513,6 +508,9 @@ class Bundle:
         `unsent` is what the port still holds of earlier bytes, where it tells.
         """
         data = self._sender.data_to_send(member, now, room, unsent)
+        if member.framing_error is not None:
+            self._events.append(LineTrouble(now, member.owner, "the framing raised", repr(member.framing_error)))
+            member.framing_error = None
         if member.line.rate is not None and member.learn_rate(now):
             self._events.append(RateChanged(now, member.owner, member.line.rate, measured=True))
             self._line_moved(member, now)

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from typing import Any
 
 from eqlbond.codec.base import Framing
+from eqlbond.codec.slip import Slip
 from eqlbond.core.fragments import Fragment
 from eqlbond.core.link import Link
 from eqlbond.exceptions import ConfigurationError
@@ -85,6 +86,7 @@ class Member:
     __slots__ = (
         "_express",
         "_express_run",
+        "_frames_by_size",
         "_held",
         "_lag",
         "_lag_since",
@@ -97,6 +99,7 @@ class Member:
         "_rest",
         "_sent",
         "_shift",
+        "_skipped",
         "_stalls",
         "_standing",
         "bytes_received",
@@ -112,6 +115,7 @@ class Member:
         "fragments",
         "fragments_sent",
         "framing",
+        "framing_error",
         "gone_number",
         "handed",
         "last_number",
@@ -172,6 +176,8 @@ class Member:
         self.control: deque[bytes] = deque()
         self._express_run = 0
         self._held = 0
+        self._frames_by_size = self._skipped = False
+        self.framing_error: Exception | None = None  # for the bundle to tell, once a connection
         self._shift = 0.0
         self._rest = b""
         self._offset = 0
@@ -292,6 +298,8 @@ class Member:
         _put(self.line, "mtu", mtu)
         _put(self.line, "framing", framing)
         _put(self.line, "up", True)
+        # Only of our own SLIP is it known that the frame that gave a packet's size is the one to send.
+        self._frames_by_size = type(self.framing) is Slip
 
     def retire(self) -> None:
         """Carry no further packet; the frame that is on its way is finished."""
@@ -332,6 +340,14 @@ class Member:
     def plan(self, packet: Packet, now: float, not_before: float) -> None:
         """Put the packet behind all that is planned; it does not start before `not_before`."""
         line = self.line
+        if not line.byte_time and not not_before:  # nothing is timed: what the frame is longer is counted with it
+            size = len(packet.payload)
+            self._plan.append((packet, size, 0.0, now - self._shift))
+            self.planned_payload += size
+            _set_planned(line, line.planned + size)
+            if line.free < now:
+                _set_free(line, now)
+            return
         size = line.wire_size(packet)
         start = line.free
         if start < now:
@@ -451,6 +467,8 @@ class Member:
                 self.unsent = unsent
         if room <= 0:
             return b""
+        if not byte_time and self._offset == len(self._rest) and not (self._express or self.control or self._held):
+            return self._frames_to_send(room)
         pieces: list[bytes] = []
         total = 0
         while total < room:
@@ -459,6 +477,9 @@ class Member:
             if left == 0:
                 rest = self._next_frame(now, total * byte_time)
                 if not rest:
+                    if self._skipped:
+                        self._skipped = False
+                        continue
                     break
                 left = len(rest)
             if left <= room - total:
@@ -500,6 +521,54 @@ class Member:
         _set_soonest(line, self.wire_free + ahead * byte_time)
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
+    def _frames_to_send(self, room: int) -> bytes:
+        """`data_to_send` for a port without a clock, where nothing waits but packets that may go at once."""
+        link = self.link
+        plan = self._plan
+        if link is None or not self.line.up or not plan:
+            return b""
+        line = self.line
+        pieces: list[bytes] = []
+        total = expected = payload = 0
+        frame = b""
+        gone = self.gone_number
+        while plan and total < room:
+            packet, size, _, _ = plan.popleft()
+            if packet.__class__ is Fragment:
+                gone = self.last_number
+                self._stamp(packet)
+            frame = self._encode(link, packet)
+            if not frame:
+                expected += size
+                continue
+            pieces.append(frame)
+            total += len(frame)
+            expected += size
+            payload += len(packet.payload)
+            if packet.flow is not None:
+                self.departed.append(packet)
+        self._express_run = 0
+        self.planned_payload -= payload
+        _set_planned(line, line.planned + total - expected)
+        if not pieces:
+            return b""
+        self.packets_sent += len(pieces)
+        self.payload_sent += payload
+        over = total - room
+        if packet.__class__ is Fragment:
+            self.gone_number = max(self.gone_number, gone if over > 0 else self.last_number)
+        if over > 0:  # the last one is finished another time
+            self.packets_sent -= 1
+            self.payload_sent -= len(packet.payload)
+            self._partial = packet
+            self._rest, self._offset = frame, len(frame) - over
+            pieces[-1] = frame[: self._offset]
+            total = room
+        self.bytes_sent += total
+        self.unsent += total
+        _set_soonest(line, self.wire_free)
+        return b"".join(pieces)
+
     def frame_to_send(self, now: float, unsent: int | None) -> bytes:
         """`data_to_send` for a port that takes whole frames: the next one, or nothing while it holds enough."""
         line = self.line
@@ -514,6 +583,9 @@ class Member:
                 return b""
             self._forget_left(now)
         frame = self._next_frame(now, 0.0)
+        while not frame and self._skipped:
+            self._skipped = False
+            frame = self._next_frame(now, 0.0)
         size = len(frame)
         if not size:
             return b""
@@ -569,13 +641,12 @@ class Member:
         else:
             return b""
         if packet.__class__ is Fragment:
-            assert isinstance(packet, Fragment)
-            if packet.number is None and self.stamp is not None:
-                self.stamp(packet)
-            self.last_number = max(self.last_number, packet.number or 0)
-            self.fragments_sent += 1
-        made = packet.frame
-        frame = made if made is not None and packet.sized_for is self.line.framing else link.encode(packet)
+            self._stamp(packet)
+        frame = self._encode(link, packet)
+        if not frame:
+            self._skipped = True
+            _set_planned(self.line, self.line.planned - size)
+            return b""
         if len(frame) != size:
             _set_planned(self.line, self.line.planned + len(frame) - size)
             _set_free(self.line, self.line.free + (len(frame) - size) * self.line.byte_time)
@@ -608,6 +679,32 @@ class Member:
             if packet.__class__ is Fragment:
                 assert isinstance(packet, Fragment)
                 self.gone_number = max(self.gone_number, packet.number or 0)
+
+    def _encode(self, link: Link, packet: Packet) -> bytes:
+        """The packet's frame; b"" where the framing, which may be somebody's code, raised: then it is lost and counted."""
+        frame = packet.frame
+        if frame is not None and self._frames_by_size and packet.sized_for is self.line.framing:
+            return frame
+        try:
+            frame = link.encode(packet)
+            if type(frame) is not bytes or not frame:
+                raise TypeError(f"encode() answered {frame!r}, no bytes")
+        except Exception as error:
+            self.framing_error = error
+            self.planned_payload -= len(packet.payload)
+            if packet.flow is not None:
+                self.departed.append(packet)
+            self.lost["the framing raised"] = self.lost.get("the framing raised", 0) + 1
+            return b""
+        return frame
+
+    def _stamp(self, packet: Packet) -> None:
+        """A Multilink fragment begins to go: it has its number from now on."""
+        assert isinstance(packet, Fragment)
+        if packet.number is None and self.stamp is not None:
+            self.stamp(packet)
+        self.last_number = max(self.last_number, packet.number or 0)
+        self.fragments_sent += 1
 
     def _hear(self, now: float, unsent: int) -> None:
         """Correct the byte clock by what the port still holds, and learn a rate that is lower than was said."""

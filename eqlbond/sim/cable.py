@@ -67,6 +67,7 @@ class Cable:
         if self._line.cut == "hangup":
             for end in run.ends:
                 end.bundle.disconnected(end.members[self._number], run.clock, "hangup")
+                run.deliver_free(end)
                 run.touched[end] = None
 
     def revive(self, _: Any) -> None:
@@ -75,10 +76,8 @@ class Cable:
         self._up_since = run.clock
         for way in self.ways:
             way.model.revive(run.clock)
-        if self._line.cut == "hangup":
-            for end in run.ends:
-                end.bundle.connected(end.members[self._number], run.clock)
-                run.touched[end] = None
+        for end in run.ends:
+            run.reopen((end, self._number))
 
     def set_rate(self, rate: float) -> None:
         """The line carries so many bit/s from now on, both ways."""

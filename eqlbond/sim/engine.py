@@ -13,10 +13,14 @@ from collections.abc import Callable, Hashable
 from heapq import heappop, heappush
 from typing import Any, NoReturn
 
+import attrs
+
+from eqlbond.codec.slip import Slip
 from eqlbond.core.multilink import Multilink
-from eqlbond.events import SchedulerFailed
+from eqlbond.events import PhaseChanged, SchedulerFailed
 from eqlbond.exceptions import ConfigurationError
 from eqlbond.packet import Packet
+from eqlbond.ppp.config import Ppp
 from eqlbond.schedulers.base import Scheduler
 from eqlbond.schedulers.earliest_delivery import EarliestDelivery
 from eqlbond.sim.cable import Cable
@@ -31,6 +35,7 @@ from eqlbond.sim.workload import Bulk, Workload
 
 _STANDSTILL = 100_000  # events in a row at one moment: something goes round in a circle
 _BEFORE = 30.0  # seconds before time 0 in which PPP links negotiate
+_REOPEN = 1.0  # seconds until a line on which PPP has ended is opened again, as a supervisor does
 _NO_PROGRESS = 3600.0  # seconds without a packet sent or delivered while some wait
 
 
@@ -200,9 +205,7 @@ class Run:
                 entry = heappop(heap)
                 entry[2](entry[3])
             else:
-                late = due.bundle.tick(self.clock)
-                if late:
-                    self._other(due).traffic.deliver(late, self.clock, -1)
+                self.deliver_free(due)
                 touched[due] = None
 
     def _serve(self, end: End) -> None:
@@ -237,6 +240,23 @@ class Run:
             end.events.append(event)
             if isinstance(event, SchedulerFailed):
                 self.stalled(f"end {end.name}: {event.error}", event.error)
+            elif isinstance(event, PhaseChanged) and event.phase == "dead":
+                number = next(n for n, member in enumerate(end.members) if member.owner == event.slave)
+                self.at(self.now + _REOPEN, self.reopen, (end, number))
+
+    def reopen(self, line: tuple[End, int]) -> None:
+        """Connect a line at an end, unless it is, or is cut."""
+        end, number = line
+        member = end.members[number]
+        if member.link is None and not end.ways[member].model.is_cut:
+            end.bundle.connected(member, self.clock)
+            self.touched[end] = None
+
+    def deliver_free(self, end: End) -> None:
+        """Take what a bundle at `end` has set free, as for a line that has left it."""
+        packets = end.bundle.tick(self.clock)
+        if packets:
+            self._other(end).traffic.deliver(packets, self.clock, -1)
 
     def count_capacity(self, until: float) -> float:
         """Bits that the lines could have carried by then, towards end 1."""
@@ -286,8 +306,8 @@ def simulate(
         until: end after so many seconds, whatever is under way.
         queue_bytes, queue_time: the bond's limits on what waits, as of `Bundle`.
         flow_of: tells a packet's flow, as of `Bundle`.
-        multilink: bundle the lines by PPP Multilink; each line has ``framing=Ppp()`` then. PPP links negotiate
-            in the 30 seconds before time 0.
+        multilink: bundle the lines by PPP Multilink; lines with the default framing have ``Ppp()`` then. PPP links
+            negotiate in the 30 seconds before time 0.
         trace: record where each frame went, for timelines.
 
     Raises:
@@ -325,6 +345,7 @@ def simulate(
     workload = Bulk() if workload is None else workload
     if not isinstance(workload, Workload):
         raise ConfigurationError("workload", f"a workload such as Bulk(289284), not {workload!r}")
-    return Run(
-        as_lines(lines), workload, (scheduler, scheduler if back_scheduler is None else back_scheduler), settings
-    ).run()
+    given = as_lines(lines)
+    if multilink is not None:
+        given = tuple(attrs.evolve(line, framing=Ppp()) if line.framing == Slip() else line for line in given)
+    return Run(given, workload, (scheduler, scheduler if back_scheduler is None else back_scheduler), settings).run()

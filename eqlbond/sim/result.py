@@ -197,7 +197,7 @@ def build_result(run: Run, settings: Settings, scheduler: str, workload: str) ->
         reordering_extent_max=max(extents, default=0),
         duplicates=traffic.duplicates,
         damaged=traffic.damaged,
-        # Nothing waits any more, no line took it: the far end did not wait long enough for a fragment.
+        # Nothing waits any more: the bundle dropped what was incomplete, late, or out of order at its end.
         lost=traffic.missing("reassembly" if settings.multilink is not None and run.idle() else "waiting"),
         drops=_drops(run),
         queue_peak=here.peak,
@@ -228,16 +228,18 @@ def _lines(run: Run, end: End, duration: float) -> tuple[tuple[LineResult, ...],
     ]
     total = sum(sent) or 1
     multilink = run.settings.multilink is not None
-    all_payload = sum(traffic.sizes) or 1
+    # A Multilink packet goes by many lines, and each fragment has a header, the first one a protocol field as well.
+    headers = sum(member.fragments_sent for member in end.members) * end.bundle.fragment_header + len(traffic.sizes)
+    carried = sum(member.payload_sent for member in end.members) - headers
     lines = []
     needed = 0.0
     for number, member in enumerate(end.members):
         way = end.ways[member]
         spec = way.model.spec
         bits = sent[number] * spec.bits_per_byte
-        # Framing in proportion: what was lost or came twice did not have to go. A Multilink packet goes by many lines.
+        # Framing in proportion: what was lost or came twice did not have to go.
         if multilink:
-            needed += bits * min(1.0, sum(needful) / all_payload)
+            needed += bits * sum(needful) / carried if carried > 0 else 0.0
         elif member.payload_sent:
             needed += bits * needful[number] / member.payload_sent
         lines.append(

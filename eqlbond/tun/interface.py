@@ -267,6 +267,12 @@ class TunInterface:
 
     # -- watching
 
+    def fileno(self) -> int:
+        """The TUN descriptor, non-blocking. Raises `LineError` where the interface is not open."""
+        if self._fd < 0:
+            raise LineError(self.name, "the interface is not open")
+        return self._fd
+
     @property
     def mtu(self) -> int:
         """The interface's MTU, bytes. Raises `LineError` where it is not open."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from eqlbond import Multilink
+from eqlbond.codec.hdlc import Hdlc
 from eqlbond.exceptions import ConfigurationError
 from eqlbond.ppp.config import Ppp
 from eqlbond.schedulers import EarliestDelivery, RoundRobin
@@ -79,4 +80,4 @@ def test_impossible_combinations():
     with pytest.raises(ConfigurationError, match="negotiates"):
         simulate(ppp(57600), Bulk(1000), frames="size")
     with pytest.raises(ConfigurationError, match="Multilink needs Ppp"):
-        simulate([57600], Bulk(1000), multilink=Multilink())
+        simulate([SimLine(57600, framing=Hdlc())], Bulk(1000), multilink=Multilink())
