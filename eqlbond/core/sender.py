@@ -206,7 +206,12 @@ class Sender:
         placement = self._policy.place(packet, lines, now, self._by_line, self._will_offer_again)
         if placement is None:
             return False
-        self._plan(packet, placement, now)
+        if packet.express or placement.copies or mux is not None:
+            self._plan(packet, placement, now)
+        else:
+            member = self._by_line[placement.line]
+            member.plan(packet, now, placement.not_before)
+            self._ready[member] = None
         return True
 
     def _lines_for(self, size: int) -> tuple[Line, ...]:
@@ -215,7 +220,8 @@ class Sender:
     def _plan(self, packet: Packet, placement: Placement, now: float) -> None:
         member = self._by_line[placement.line]
         try:
-            placement.line.wire_size(packet)
+            if placement.line.byte_time:
+                placement.line.wire_size(packet)
         except Exception as error:  # the framing may be somebody's code, too
             member.framing_error = error
             self._drop(packet, "cannot be framed")
