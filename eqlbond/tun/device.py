@@ -6,6 +6,7 @@ import contextlib
 import ctypes
 import errno
 import fcntl
+import getpass
 import os
 import socket
 import struct
@@ -34,8 +35,6 @@ UNPRIVILEGED = (
 
 def how_without_rights(name: str, mtu: int | None = None) -> str:
     """What to tell somebody who may not."""
-    import getpass
-
     try:
         user = getpass.getuser()
     except (KeyError, OSError):  # a user without a name, as in containers

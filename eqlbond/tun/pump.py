@@ -136,6 +136,9 @@ class TunPump:
             while room > 0 and len(packets) < BATCH:
                 packet = read(fd, most)
                 size = len(packet)
+                if not size:
+                    failure = OSError(errno.EIO, "it has ended")
+                    break
                 room -= size
                 if size > largest:
                     largest = size
