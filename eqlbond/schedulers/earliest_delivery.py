@@ -88,6 +88,8 @@ class EarliestDelivery:
     _window: float = attrs.field(default=0.0, init=False, repr=False)
     _all_paced: bool = attrs.field(default=False, init=False, repr=False)
     _none_paced: bool = attrs.field(default=False, init=False, repr=False)
+    _level: bool = attrs.field(default=False, init=False, repr=False)  # no line is nearer than another
+    _kept: Placement | None = attrs.field(default=None, init=False, repr=False)  # what was last said without rates
     _capacity: float = attrs.field(default=0.0, init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
@@ -224,6 +226,8 @@ class EarliestDelivery:
         self._window = self.window(lines, self._largest)
         self._all_paced = all(line.byte_time for line in lines)
         self._none_paced = not any(line.byte_time for line in lines)
+        self._level = len({line.latency for line in lines}) == 1
+        self._kept = None
         self._capacity = sum(1.0 / line.byte_time for line in lines if line.byte_time)
 
     def _grain(self, line: Line, size: int) -> float:
@@ -245,19 +249,22 @@ class EarliestDelivery:
 
         One line is kept to until it has more than the others by a few packets: it keeps their order.
         """
+        kept = self._kept
+        if kept is not None and self._level and kept.line.planned <= _UNPACED_RUN:
+            return kept  # no other line can have so much less, or is nearer
         chosen = None
         earliest = math.inf
         for line in lines:
             planned = line.planned
             if planned <= _UNPACED_LIMIT:
-                if line is self._front_line:
+                if kept is not None and line is kept.line:
                     planned -= _UNPACED_RUN
                 arrival = planned * _UNPACED_BYTE_TIME + line.latency
                 if arrival < earliest:
                     earliest = arrival
                     chosen = line
-        self._front_line = chosen
-        return None if chosen is None else Placement(chosen)
+        self._kept = None if chosen is None else Placement(chosen)
+        return self._kept
 
     def _place_express(self, packet: Packet, lines: Sequence[Line], now: float) -> Placement:
         best = math.inf
