@@ -29,7 +29,7 @@ _FRAME_OVERHEAD = 11  # flags, protocol, FCS-32 and the long Multilink header of
 _HEADERS = 6  # Multilink header and protocol field, which count against a line's MTU
 _SMALLEST = 32  # bytes; a smaller fragment is not worth its frame
 _UNPACED_LIMIT = 65536
-_UNPACED_RUN = 32768
+_UNPACED_RUN = _UNPACED_LIMIT
 _UNPACED_BYTE_TIME = 1e-9
 _free = attrgetter("free")
 
@@ -247,7 +247,7 @@ class EarliestDelivery:
     def _place_unpaced(self, lines: Sequence[Line]) -> Placement | None:
         """Without any rate there is no time to plan with: the line that has least, and is nearest.
 
-        One line is kept to until it has more than the others by a few packets: it keeps their order.
+        One line is kept to as long as it takes packets: it keeps their order.
         """
         kept = self._kept
         if kept is not None and self._level and kept.line.planned <= _UNPACED_RUN:
