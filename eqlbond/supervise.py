@@ -26,7 +26,7 @@ from eqlbond.aio.slave import Connection, SerialSlave, Slave
 from eqlbond.events import Emancipated, Enslaved, GaveUp, Retrying, SlaveDown, SlaveEvent, SlaveUp
 from eqlbond.exceptions import AlreadyEnslaved, BondClosed, ConfigurationError, LineError, NotEnslaved
 
-__all__ = ["Redial", "Supervisor", "Watch"]
+__all__ = ["RandomSource", "Redial", "Supervisor", "Watch"]
 
 _log = logging.getLogger("eqlbond")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import logging
 import random
 import weakref
@@ -38,6 +39,13 @@ from eqlbond.schedulers.earliest_delivery import EarliestDelivery
 from eqlbond.stats import BondStats
 
 _EVENTS_KEPT = 1000
+
+
+def _check_packet(protocol: int | None, priority: int) -> None:
+    if protocol is not None and (type(protocol) is not int or not 0 < protocol <= 0xFFFF):
+        raise ConfigurationError("protocol", f"a PPP protocol number from 1 to 0xFFFF, or None, not {protocol!r}")
+    if type(priority) is not int:
+        raise ConfigurationError("priority", f"a whole number, not {priority!r}")
 
 
 def _as_bytes(payload: object) -> bytes:
@@ -158,8 +166,10 @@ class Master:
         max_slaves: int | None = None,
         open_lines: bool = True,
     ) -> None:
-        if on_packets is not None and not callable(on_packets):
-            raise ConfigurationError("on_packets", f"a function that takes a list of packets, not {on_packets!r}")
+        if on_packets is not None and (not callable(on_packets) or inspect.iscoroutinefunction(on_packets)):
+            raise ConfigurationError(
+                "on_packets", f"an ordinary function that takes a list of packets, not {on_packets!r}"
+            )
         if not isinstance(close_timeout, int | float) or not 0 <= close_timeout < float("inf"):
             raise ConfigurationError("close_timeout", f"seconds from 0, not {close_timeout!r}")
         self._bundle = Bundle(
@@ -276,6 +286,17 @@ class Master:
         await self.close(None if kind is None else 0.0)
 
     async def _tear_down(self, seconds: float) -> None:
+        try:
+            await self._close_lines(seconds)
+        except asyncio.CancelledError:
+            # The loop is going down: nothing can be waited for, and nothing may stay open.
+            for slave in list(self._slaves):
+                if slave.connection is not None and slave.connection.transport is not None:
+                    slave.connection.transport.abort()
+                self._detach(slave, "closed")
+            raise
+
+    async def _close_lines(self, seconds: float) -> None:
         assert self._loop is not None
         self._closed = True
         self._fail_senders()
@@ -477,7 +498,13 @@ class Master:
         self._bundle.set_latency(slave.member, latency, self._now())
         self._wake()
 
+    def _gone(self) -> bool:
+        """Whether the bond's loop was closed under it."""
+        return self._loop is not None and self._loop.is_closed()
+
     def _attach(self, slave: Slave) -> None:
+        if slave.master is not None and slave.master._gone():
+            slave.master = slave.connection = slave.last_connection = None
         if slave.master is not None:
             whose = "this bond" if slave.master is self else "another bond"
             raise AlreadyEnslaved(f"{slave.name} serves {whose} already")
@@ -601,11 +628,15 @@ class Master:
         Raises:
             PacketTooBig: it exceeds the MTU.
             BondClosed: the bond is not open, or was closed meanwhile.
+            SendError: it is empty.
+            ConfigurationError: `protocol` or `priority` cannot be such a number.
             TypeError: the payload is no bytes.
         """
         self._check_open()
         if type(payload) is not bytes:
             payload = _as_bytes(payload)
+        if protocol is not None or priority != 0:
+            _check_packet(protocol, priority)
         bundle = self._bundle
         if (bundle.full or self._senders) and len(payload) <= bundle.mtu:
             await self._wait_for_room()
@@ -626,6 +657,8 @@ class Master:
             QueueFull: the queues are full; the packet is counted as dropped.
             PacketTooBig: it exceeds the MTU.
             BondClosed: the bond is not open.
+            SendError: it is empty.
+            ConfigurationError: `protocol` or `priority` cannot be such a number.
             TypeError: the payload is no bytes.
         """
         loop = self._loop
@@ -634,6 +667,8 @@ class Master:
         assert loop is not None
         if type(payload) is not bytes:
             payload = _as_bytes(payload)
+        if protocol is not None or priority != 0:
+            _check_packet(protocol, priority)
         bundle = self._bundle
         if bundle.full:
             bundle.dropped["queue full"] = bundle.dropped.get("queue full", 0) + 1

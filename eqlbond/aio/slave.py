@@ -77,6 +77,7 @@ BAUDRATE: Final = _BaudRate()
 # A paced line is given bytes by its byte clock, so its transport's buffer is empty but for a port that stalls.
 _ROOM = 65536
 _HIGH_WATER = 32768
+_MADE_WITHIN = 5.0  # seconds from the return of a connect function to its connection_made
 _GIVING_UP = 5.0
 """Seconds that an opening may take to end once it is cancelled; a modem hangs up meanwhile."""
 
@@ -187,6 +188,10 @@ class Slave:
             raise
         except OSError as error:
             raise LineError(self.name, str(error)) from error
+        except ConfigurationError:
+            raise
+        except Exception as error:  # the connect function may be anybody's
+            raise LineError(self.name, f"its connect function raised {error!r}") from error
 
 
 class PortSlave(Slave):
@@ -403,9 +408,14 @@ class Connection(asyncio.Protocol):
         set_limits = getattr(transport, "set_write_buffer_limits", None)
         if set_limits is not None:
             set_limits(high=_HIGH_WATER, low=_HIGH_WATER // 4)
+        try:
+            self.master._line_opened(self)
+        except Exception as error:
+            if not self.made.done():
+                self.made.set_exception(LineError(self.slave.name, f"its framing raised {error!r}"))
+            return
         if not self.made.done():
             self.made.set_result(None)
-        self.master._line_opened(self)
 
     def data_received(self, data: bytes) -> None:
         """The line has delivered bytes."""
@@ -445,7 +455,10 @@ class Connection(asyncio.Protocol):
         me = asyncio.current_task()
         try:
             await self._opening
-            await self.made
+            async with asyncio.timeout(_MADE_WITHIN):
+                await self.made
+        except TimeoutError:
+            raise LineError(self.slave.name, "its connect function returned and made no connection") from None
         except asyncio.CancelledError:
             if self.abandoned and (me is None or not me.cancelling()):
                 raise LineError(self.slave.name, "closed while it was opened") from None

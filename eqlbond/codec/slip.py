@@ -161,7 +161,8 @@ class SlipFramer:
     def wire_size(self, packet: Packet) -> int:
         """Exactly how many bytes `encode` makes of the packet."""
         # To make the frame costs hardly more than to find its size; so it is kept for the port.
-        frame = packet.frame = self.encode(packet)
+        payload = packet.payload
+        frame = packet.frame = slip_encode(payload) if self._leading_end else escape(payload) + b"\xc0"
         return len(frame)
 
     def feed(self, data: bytes) -> list[Packet]:

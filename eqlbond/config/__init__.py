@@ -12,7 +12,6 @@ from eqlbond.config.load import Config
 from eqlbond.config.model import (
     BondConfig,
     ControlConfig,
-    HooksConfig,
     LogConfig,
     ModemConfig,
     QueueConfig,
@@ -28,7 +27,6 @@ __all__ = [
     "ConfigError",
     "ConfigurationErrors",
     "ControlConfig",
-    "HooksConfig",
     "LogConfig",
     "ModemConfig",
     "Part",

@@ -18,7 +18,6 @@ from eqlbond.config.lines import endpoint, ppp_options, read_slave
 from eqlbond.config.model import (
     BondConfig,
     ControlConfig,
-    HooksConfig,
     LogConfig,
     QueueConfig,
     SlaveConfig,
@@ -30,6 +29,7 @@ from eqlbond.config.section import Document, Section
 from eqlbond.core.fq_codel import FqCoDel
 from eqlbond.core.multilink import Multilink
 from eqlbond.exceptions import ConfigurationError
+from eqlbond.hooks import Hooks
 from eqlbond.ppp.config import Ppp
 from eqlbond.tun import Route
 from eqlbond.tun.settings import IPV6_LEAST_MTU
@@ -44,7 +44,7 @@ class Config:
     bond: BondConfig = attrs.field(factory=BondConfig)
     slaves: tuple[SlaveConfig, ...] = ()
     tun: TunConfig | None = None
-    hooks: HooksConfig = attrs.field(factory=HooksConfig)
+    hooks: Hooks = attrs.field(factory=Hooks)
     control: ControlConfig | None = attrs.field(factory=ControlConfig)
     """None: no control socket."""
     log: LogConfig = attrs.field(factory=LogConfig)
@@ -246,21 +246,24 @@ def _route(value: Any) -> Route:
         raise checks.Wrong(str(error).removeprefix(f"{error.field}: ")) from None
 
 
-def _read_hooks(section: Section | None) -> HooksConfig:
+_HOOKS = {"up": "bond_up", "down": "bond_down", "slave_up": "slave_up", "slave_down": "slave_down"}
+
+
+def _read_hooks(section: Section | None) -> Hooks:
     if section is None:
-        return HooksConfig()
+        return Hooks()
     options: dict[str, Any] = section.given(timeout=checks.seconds(above=True))
-    for key in ("up", "down", "slave_up", "slave_down"):
+    for key, name in _HOOKS.items():
         value = section.raw(key)
         if isinstance(value, list):
             words = section.items(key, checks.text("a word of the command"))
             if not value:
                 section.wrong(key, "a command, not an empty array")
-            options[key] = words
+            options[name] = words or None
         elif value is not None:
-            options[key] = section.take(key, checks.text("a command"))
+            options[name] = section.take(key, checks.text("a command"))
     section.finish()
-    return HooksConfig(**options)
+    return Hooks() if section.failed else section.make(Hooks, **options) or Hooks()
 
 
 def _read_control(section: Section | None) -> ControlConfig | None:

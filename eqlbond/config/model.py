@@ -145,17 +145,6 @@ class TunConfig:
 
 
 @attrs.frozen(kw_only=True)
-class HooksConfig:
-    """Commands that are run as the bond and its slaves come and go."""
-
-    up: str | tuple[str, ...] | None = None
-    down: str | tuple[str, ...] | None = None
-    slave_up: str | tuple[str, ...] | None = None
-    slave_down: str | tuple[str, ...] | None = None
-    timeout: float = 30.0
-
-
-@attrs.frozen(kw_only=True)
 class ControlConfig:
     """The control socket."""
 

@@ -5,13 +5,12 @@ from __future__ import annotations
 import importlib
 import inspect
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from importlib import metadata
 from typing import Any
 
 import attrs
 
-import eqlbond.schedulers
 from eqlbond.codec.base import Framing
 from eqlbond.codec.hdlc import Hdlc
 from eqlbond.codec.kiss import Kiss
@@ -19,28 +18,19 @@ from eqlbond.codec.slip import Slip
 from eqlbond.config import checks
 from eqlbond.config.section import Section
 from eqlbond.exceptions import ConfigurationError
-from eqlbond.schedulers import EarliestDelivery, Scheduler
+from eqlbond.schedulers.base import Scheduler
+from eqlbond.schedulers.catalogue import SCHEDULERS
 
 _DOTTED = re.compile(r"[A-Za-z_][\w.]*[.:][A-Za-z_]\w*")
 
 
-def _schedulers() -> Iterator[tuple[str, Callable[..., Any]]]:
-    yield "earliest", EarliestDelivery
-    for name in eqlbond.schedulers.__all__:
-        made = getattr(eqlbond.schedulers, name)
-        if inspect.isclass(made) and made is not Scheduler and hasattr(made, "place"):
-            yield re.sub(r"(?<=[a-z])(?=[A-Z])", "-", name).lower(), made
-
-
-SCHEDULERS: Mapping[str, Callable[..., Any]] = dict(_schedulers())
-"""The policies that come with eqlbond, by name: the class's name in small letters with hyphens."""
 FRAMINGS: Mapping[str, Callable[..., Any]] = {"slip": Slip, "kiss": Kiss, "hdlc": Hdlc}
 """The framings that come with eqlbond, but for ``ppp``, which has options of its own."""
 
 
 @attrs.frozen
-class _Kind:
-    """What can be named."""
+class Kind:
+    """What can be named in a file: a word for it, what comes with eqlbond, and where others are found."""
 
     word: str
     known: Mapping[str, Callable[..., Any]]
@@ -50,15 +40,15 @@ class _Kind:
     further: tuple[str, ...] = ()
 
 
-SCHEDULER = _Kind("scheduler", SCHEDULERS, "eqlbond.schedulers", Scheduler, "has no method place")
-FRAMING = _Kind("framing", FRAMINGS, "eqlbond.framings", Framing, "is no Framing (eqlbond.codec.base)", ("ppp",))
+SCHEDULER = Kind("scheduler", SCHEDULERS, "eqlbond.schedulers", Scheduler, "has no method place")
+FRAMING = Kind("framing", FRAMINGS, "eqlbond.framings", Framing, "is no Framing (eqlbond.codec.base)", ("ppp",))
 
 
 @attrs.frozen
 class Part:
     """A scheduler or framing, named with its options; equal where these are equal."""
 
-    kind: _Kind = attrs.field(repr=False)
+    kind: Kind = attrs.field(repr=False)
     name: str
     """``earliest``, an entry point, or ``package.module:Class``."""
     options: Mapping[str, Any] = attrs.field(factory=dict)
@@ -75,7 +65,7 @@ class Part:
         return made
 
 
-def find(kind: _Kind, name: str) -> Callable[..., Any]:
+def find(kind: Kind, name: str) -> Callable[..., Any]:
     """The class, or function, of a name.
 
     Raises:
@@ -95,7 +85,7 @@ def find(kind: _Kind, name: str) -> Callable[..., Any]:
     return _callable(kind, name, _load(kind, name, lambda: getattr(importlib.import_module(module), attribute)))
 
 
-def _load(kind: _Kind, name: str, load: Callable[[], Any]) -> Any:
+def _load(kind: Kind, name: str, load: Callable[[], Any]) -> Any:
     try:
         return load()
     except Exception as error:  # somebody else's module may raise anything
@@ -104,14 +94,14 @@ def _load(kind: _Kind, name: str, load: Callable[[], Any]) -> Any:
         ) from error
 
 
-def _callable(kind: _Kind, name: str, found: Any) -> Callable[..., Any]:
+def _callable(kind: Kind, name: str, found: Any) -> Callable[..., Any]:
     if not callable(found):
         raise ConfigurationError(kind.word, f"{name} is no class, but {type(found).__name__}")
     made: Callable[..., Any] = found
     return made
 
 
-def read_part(section: Section, key: str, kind: _Kind, default: str) -> Part | None:
+def read_part(section: Section, key: str, kind: Kind, default: str) -> Part | None:
     """A key that holds a name, or a table with `name` and options. None where it is wrong, or names `kind.further`."""
     value = section.raw(key)
     if value is None:

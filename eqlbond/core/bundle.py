@@ -16,6 +16,8 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Hashable
 
+import attrs
+
 from eqlbond.core.fragments import Fragment, protocol_of
 from eqlbond.core.link import Link, NegotiatedFraming, PlainLink, WatchedFraming, WatchedLink
 from eqlbond.core.member import Member
@@ -183,7 +185,9 @@ class Bundle:
         if isinstance(framing, Ppp):
             assert self._random is not None
             if self._mux is None:
-                return PppConnection(framing, self._random, None)
+                # The peer may send packets of the bond's size, whatever it was told when the value was made.
+                config = attrs.evolve(framing, mru=max(framing.mru, self.mtu))
+                return PppConnection(config, self._random, None)
             member.stamp = self._number
             return PppConnection(self._mux.line_config(framing), self._random, self._mux)
         if isinstance(framing, NegotiatedFraming):
@@ -456,6 +460,9 @@ class Bundle:
                     member.first_number = self._mux.fragmenter.next_number
                     member.last_number = member.first_number - 1
                 member.told_down = False
+                if isinstance(link, PppConnection) and self._mux is None and link.mtu < self.mtu:
+                    remedy = f"lower the bond's MTU ({self.mtu}) to it, or raise the peer's MRU"
+                    self._events.append(LineTrouble(now, member.owner, f"the peer's MRU is {link.mtu}", remedy))
                 member.go_up(mtu, self._framing_of(member))
                 self._events.append(SlaveUp(now, member.owner))
                 self._lines_are((*self._up, member.line), now)

@@ -14,8 +14,9 @@ from collections.abc import Sequence
 
 import attrs
 
+from eqlbond.codec.hdlc import default_protocol
 from eqlbond.codec.multilink import MP, encode_header, encode_protocol, header_size
-from eqlbond.packet import IPV4, IPV6, Packet
+from eqlbond.packet import Packet
 
 
 @attrs.define(eq=False)
@@ -34,9 +35,7 @@ class Fragment(Packet):
 
 def protocol_of(packet: Packet) -> int:
     """The packet's PPP protocol number; by the IP version where none was given."""
-    if packet.protocol is not None:
-        return packet.protocol
-    return IPV6 if packet.payload[:1] and packet.payload[0] >> 4 == 6 else IPV4
+    return default_protocol(packet.payload) if packet.protocol is None else packet.protocol
 
 
 def queue_order(packet: Packet) -> tuple[int, int]:

@@ -61,6 +61,11 @@ def _number(field: str, value: float, least: float, *, above: bool = False) -> f
     return float(value)
 
 
+def _payload_size(packet: Packet) -> int:
+    """What a packet takes on a line without a connection, as far as anybody can know."""
+    return len(packet.payload)
+
+
 class Member:
     """A member line of a bundle.
 
@@ -163,7 +168,7 @@ class Member:
         self.mtu_limit = mtu
         self.whole_frames = whole_frames
         self.link: Link | None = None
-        self.line = Line(name, self._wire_size)
+        self.line = Line(name, _payload_size)
         self.configured_rate: float | None = None
         self.priority_set: float | None = None
         self.set_bits_per_byte(bits_per_byte)
@@ -288,6 +293,7 @@ class Member:
         self._lag, self._lag_since = 0.0, None
         self.unsent = 0
         self._plan_with(self.configured_rate)
+        _put(self.line, "_size", link.wire_size)
         _set_free(self.line, now)
         _set_soonest(self.line, now)
         _set_planned(self.line, 0)
@@ -327,13 +333,11 @@ class Member:
                 received, duplicates, lost = self.fragments
                 self.fragments = received + counts.received, duplicates + counts.duplicates, lost + counts.lost
         self.link = None
+        _put(self.line, "_size", _payload_size)
         self.control.clear()
         self.unsent = 0
         self.wire_free = min(self.wire_free, now)
         _set_planned(self.line, 0)
-
-    def _wire_size(self, packet: Packet) -> int:
-        return len(packet.payload) if self.link is None else self.link.wire_size(packet)
 
     # -- planning
 

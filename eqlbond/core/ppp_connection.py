@@ -58,6 +58,7 @@ class PppConnection:
         self.fragments = LinkCounts()
         """Multilink fragments received."""
         self._terminating = False
+        self._unmet = False  # terminated before there was an agreement: no answer is waited for
         self._output: list[bytes] = []
         self._news: list[phases.LinkEvent] = []
         self.encode = self.link.encode
@@ -85,8 +86,11 @@ class PppConnection:
 
     @property
     def leaving(self) -> bool:
-        """Whether the peer has ended PPP; RFC 1661 section 4.2 has us wait a restart time before we are finished."""
-        return self.link.phase is Phase.TERMINATE and not self._terminating
+        """Whether nobody is waited for any more: the peer has ended PPP, or there never was one.
+
+        RFC 1661 section 4.2 has us wait a restart time after the peer's last word before we are finished.
+        """
+        return self._unmet or (self.link.phase is Phase.TERMINATE and not self._terminating)
 
     @property
     def ending(self) -> str | None:
@@ -185,6 +189,7 @@ class PppConnection:
 
     def terminate(self, now: float) -> None:
         """Say goodbye."""
+        self._unmet = self._unmet or self.link.phase in (Phase.ESTABLISH, Phase.AUTHENTICATE)
         self._terminating = self._terminating or not self.leaving
         self.link.terminate(now)
         self._follow(now)

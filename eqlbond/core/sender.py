@@ -12,7 +12,7 @@ from eqlbond.core.multilink import Mux
 from eqlbond.core.policy import Policy
 from eqlbond.core.queues import Fifo, Queue, QueueDiscipline
 from eqlbond.core.timers import Deadlines
-from eqlbond.exceptions import ConfigurationError, PacketTooBig
+from eqlbond.exceptions import ConfigurationError, PacketTooBig, SendError
 from eqlbond.packet import Packet
 from eqlbond.schedulers.base import Line, Placement
 
@@ -103,8 +103,11 @@ class Sender:
 
         Raises:
             PacketTooBig: it exceeds the MTU.
+            SendError: it is empty.
         """
         size = len(packet.payload)
+        if not size:
+            raise SendError("an empty packet cannot be sent: framings do not carry it")
         if size > self.mtu:
             self.dropped["too big"] = self.dropped.get("too big", 0) + 1
             raise PacketTooBig(size, self.mtu)
@@ -203,7 +206,12 @@ class Sender:
         placement = self._policy.place(packet, lines, now, self._by_line, self._will_offer_again)
         if placement is None:
             return False
-        self._plan(packet, placement, now)
+        if packet.express or placement.copies or mux is not None:
+            self._plan(packet, placement, now)
+        else:
+            member = self._by_line[placement.line]
+            member.plan(packet, now, placement.not_before)
+            self._ready[member] = None
         return True
 
     def _lines_for(self, size: int) -> tuple[Line, ...]:
@@ -211,6 +219,14 @@ class Sender:
 
     def _plan(self, packet: Packet, placement: Placement, now: float) -> None:
         member = self._by_line[placement.line]
+        try:
+            if placement.line.byte_time:
+                placement.line.wire_size(packet)
+        except Exception as error:  # the framing may be somebody's code, too
+            member.framing_error = error
+            self._drop(packet, "cannot be framed")
+            self._ready[member] = None
+            return
         if packet.express:
             member.plan_express(packet, now)
         else:

@@ -16,6 +16,7 @@ from eqlbond.config import Config, ConfigurationErrors, SlaveConfig
 from eqlbond.control import ControlServer
 from eqlbond.events import BondDown, BondUp, Event, SlaveDown, SlaveUp
 from eqlbond.exceptions import ConfigurationError, EqlbondError
+from eqlbond.hooks import HookRunner
 from eqlbond.packet import Packet
 from eqlbond.router.commands import RouterCommands
 from eqlbond.router.notify import Notifier
@@ -66,6 +67,7 @@ class Router:
         )
         self._interface = None if config.tun is None else config.tun.make()
         self._supervisor = Supervisor(self.master)
+        self._hooks: HookRunner | None = None
         self._slaves: dict[str, Slave] = {}
         self._stop = asyncio.Event()
         self._at_once = asyncio.Event()
@@ -90,10 +92,16 @@ class Router:
             events = self.master.events()
             watching = asyncio.ensure_future(self._watch(events))
             stack.push_async_callback(_end, watching)
+            # Entered before the interface and left after it has gone: the down commands see the bond as it ends.
+            local, remote = self._addresses()
+            self._hooks = HookRunner(self.master, self.config.hooks, local=local, remote=remote)
+            await self._hooks.__aenter__()
+            stack.push_async_callback(self._end_hooks, self._hooks)
             if self._interface is not None:
                 # Closed in _take_down, before the bond sends what is left; here after an error on the way.
                 await stack.enter_async_context(self._interface)
                 await self._interface.attach(self.master)
+                self._hooks.interface = self._interface.name
                 _log.info("interface: %s", self._interface.name)
             await stack.enter_async_context(self._supervisor)
             for slave in self.config.slaves:
@@ -140,6 +148,21 @@ class Router:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(1.0):
                 await self.master.close(0.0)
+
+    def _addresses(self) -> tuple[str, str]:
+        """Ours and the peer's, for hooks, as the file says; where they are empty those of PPP are told."""
+        tun = self.config.tun
+        if tun is None or not tun.addresses:
+            return "", ""
+        return tun.addresses[0].split("/")[0], tun.peer[0] if tun.peer else ""
+
+    async def _end_hooks(self, hooks: HookRunner) -> None:
+        """Let commands that run come to their end, each within its time, or until `stop` is called again."""
+        ending = asyncio.ensure_future(hooks.__aexit__(None, None, None))
+        hurry = asyncio.ensure_future(self._at_once.wait())
+        await asyncio.wait({ending, hurry}, return_when=asyncio.FIRST_COMPLETED)
+        await _end(hurry)
+        await _end(ending)
 
     # -- lines
 
@@ -212,6 +235,8 @@ class Router:
         most = new.bond.max_slaves
         master.set_max_slaves(most)
         master.close_timeout = new.bond.close_timeout
+        if self._hooks is not None:
+            self._hooks.hooks = new.hooks
         self.config = _with_old(self.config, new, steps)
         done = {
             "added": [slave.name for slave in steps.added],

@@ -288,31 +288,46 @@ class EarliestDelivery:
         best_cost = math.inf
         best_line = lines[0]
         best_arrival = best_hold = 0.0
-        for line, start in zip(lines, starts, strict=True):
-            if not line.byte_time and line.planned > _UNPACED_LIMIT:
-                continue
-            byte_time = line.byte_time or _UNPACED_BYTE_TIME
-            size = line.wire_size(packet)
-            arrival = start + size * byte_time + line.latency
-            due = front if line is self._front_line else front + self._grain(line, largest)
+        in_order: list[tuple[float, int, float]] = []  # cost so far, index of the line, arrival
+        front_line, grain, share = self._front_line, self.grain, _GRAIN_SHARE * largest
+        framing: object = None
+        size = 0
+        for index, line in enumerate(lines):  # a bond may have many: what `_grain` and the like do is written out here
+            byte_time = line.byte_time
+            apart = share * byte_time
+            due = front if line is front_line else front + (apart if apart < grain else grain)
+            if not byte_time:
+                if line.planned > _UNPACED_LIMIT:
+                    continue
+                byte_time = _UNPACED_BYTE_TIME
+            if line.framing is not framing:
+                framing = line.framing
+                size = line.wire_size(packet)
+            start = starts[index]
+            latency = line.latency
+            arrival = start + size * byte_time + latency
             if arrival >= due:
-                cost = delay * (arrival - now)
-                if cost < best_cost:
-                    cost += self._holes(lines, starts, line, front, arrival)
-                if cost < best_cost:
-                    best_cost, best_line, best_arrival, best_hold = cost, line, arrival, 0.0
+                in_order.append((delay * (arrival - now), index, arrival))
                 continue
-            gap = (due - line.latency - start) / byte_time  # bytes that the line could carry until then
-            cost = min(gap, largest) - size + delay * (due - now)
+            gap = (due - latency - start) / byte_time  # bytes that the line could carry until then
+            cost = (gap if gap < largest else largest) - size + delay * (due - now)
             if cost < best_cost:
                 best_cost, best_line, best_arrival = cost, line, due
-                best_hold = due - size * byte_time - line.latency
+                best_hold = due - size * byte_time - latency
             cost = late + delay * (arrival - now)
             if cost < best_cost:
                 overtaken = len(self._ordered) - bisect_right(self._ordered, arrival)
                 cost += late * max(0, overtaken - 1)
                 if cost < best_cost:
                     best_cost, best_line, best_arrival, best_hold = cost, line, arrival, 0.0
+        # To look for holes takes long with many lines; the later lines seldom need it.
+        in_order.sort()
+        for cost, index, arrival in in_order:
+            if cost >= best_cost:
+                break
+            cost += self._holes(lines, starts, lines[index], front, arrival)
+            if cost < best_cost:
+                best_cost, best_line, best_arrival, best_hold = cost, lines[index], arrival, 0.0
         self._arrives(best_line, best_arrival, now)
         return Placement(best_line, best_hold)
 

@@ -65,9 +65,9 @@ class Cable:
         for way in self.ways:
             way.cut(run.clock)
         if self._line.cut == "hangup":
-            for end in run.ends:
+            for side, end in enumerate(run.ends):
                 end.bundle.disconnected(end.members[self._number], run.clock, "hangup")
-                run.deliver_free(end)
+                run.deliver_free(side)
                 run.touched[end] = None
 
     def revive(self, _: Any) -> None:
@@ -76,8 +76,8 @@ class Cable:
         self._up_since = run.clock
         for way in self.ways:
             way.model.revive(run.clock)
-        for end in run.ends:
-            run.reopen((end, self._number))
+        for side in (0, 1):
+            run.reopen((side, self._number))
 
     def set_rate(self, rate: float) -> None:
         """The line carries so many bit/s from now on, both ways."""

@@ -205,7 +205,7 @@ class Run:
                 entry = heappop(heap)
                 entry[2](entry[3])
             else:
-                self.deliver_free(due)
+                self.deliver_free(due is second)
                 touched[due] = None
 
     def _serve(self, end: End) -> None:
@@ -242,18 +242,20 @@ class Run:
                 self.stalled(f"end {end.name}: {event.error}", event.error)
             elif isinstance(event, PhaseChanged) and event.phase == "dead":
                 number = next(n for n, member in enumerate(end.members) if member.owner == event.slave)
-                self.at(self.now + _REOPEN, self.reopen, (end, number))
+                self.at(self.now + _REOPEN, self.reopen, (self.ends.index(end), number))
 
-    def reopen(self, line: tuple[End, int]) -> None:
-        """Connect a line at an end, unless it is, or is cut."""
-        end, number = line
+    def reopen(self, line: tuple[int, int]) -> None:
+        """Connect a line, (end, number), unless it is connected or cut."""
+        side, number = line
+        end = self.ends[side]
         member = end.members[number]
         if member.link is None and not end.ways[member].model.is_cut:
             end.bundle.connected(member, self.clock)
             self.touched[end] = None
 
-    def deliver_free(self, end: End) -> None:
-        """Take what a bundle at `end` has set free, as for a line that has left it."""
+    def deliver_free(self, side: int) -> None:
+        """Take what the bundle at that end has set free, as for a line that has left it."""
+        end = self.ends[side]
         packets = end.bundle.tick(self.clock)
         if packets:
             self._other(end).traffic.deliver(packets, self.clock, -1)

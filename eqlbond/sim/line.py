@@ -75,7 +75,7 @@ class SimLine:
     cut: Literal["hangup", "silence"] = attrs.field(default="hangup", kw_only=True)
     """Whether both ends hear of a cut, as of an adapter that is unplugged, or nothing arrives and nobody is told."""
     rate_changes: tuple[tuple[float, float], ...] = attrs.field(default=(), kw_only=True)
-    """(time, rate) pairs: from then on the line carries so many bit/s, both ways. The bond is not told."""
+    """Pairs of a time and a rate, from then on the rate of the line both ways, bit/s. The bond is not told."""
     nominal_rate: float | None = attrs.field(default=None, kw_only=True)
     """The rate that the bond is told, bit/s; None: the real one at the start."""
     nominal_latency: float | None = attrs.field(default=None, kw_only=True)

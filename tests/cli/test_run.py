@@ -112,8 +112,11 @@ def bond(wire: BackgroundWire, tmp_path: Path) -> Iterator[Running]:
         running.process.wait()
 
 
-def test_a_life(bond: Running, wire: BackgroundWire) -> None:
+def test_a_life(bond: Running, wire: BackgroundWire, tmp_path: Path) -> None:
     """Up; steered by each command; a second instance is turned away; a line is lost and returns; down."""
+    heard = tmp_path / "heard"
+    hook = f'echo "$EQLBOND_EVENT $2 $3" >> {heard}'
+    bond.file.write_text(f"{bond.file.read_text()}[hooks]\nup = '{hook}'\ndown = '{hook}'\nslave_up = '{hook}'\n")
     bond.start()
     bond.says("is up", 3)
     assert stat.S_IMODE(os.stat(bond.socket).st_mode) == 0o600
@@ -160,7 +163,11 @@ def test_a_life(bond: Running, wire: BackgroundWire) -> None:
     assert bond.do("emancipate", "hand") == "hand is emancipated\n"
     assert list(bond.lines()) == ["line0", "line1"]
     assert bond.end() == 0
-    assert sorted(os.listdir(bond.file.parent)) == ["bond.toml", "log"]
+    assert sorted(os.listdir(tmp_path)) == ["bond.toml", "heard", "log"]
+    events = heard.read_text().splitlines()
+    assert events[-1].startswith("bond_down")
+    assert f"slave_up {bond.devices[0]} 115200" in events
+    assert f"slave_up {bond.devices[2]} 19200" in events
     assert "Traceback" not in bond.log.read_text()
     code, _, err = bond.try_to("status")
     assert code == 1
@@ -276,6 +283,25 @@ def test_what_systemd_hears(bond: Running, tmp_path: Path) -> None:
         assert bond.end() == 0
         hear("STOPPING=1")
     assert all(line.startswith("<") for line in bond.log.read_text().splitlines())
+
+
+def test_hooks_that_hang(bond: Running, tmp_path: Path) -> None:
+    """They stop nothing, and the second signal does not wait for them; a reload changes them."""
+    bond.file.write_text(f"{bond.file.read_text()}[hooks]\nup = 'sleep 100'\nslave_up = '/nonexistent/hook'\n")
+    bond.start()
+    bond.says("is up", 3)
+    bond.says("slave_up: ")
+    text = bond.file.read_text().replace("slave_up = '/nonexistent/hook'", f"slave_down = 'touch {tmp_path}/touched'")
+    bond.file.write_text(text)
+    bond.do("reload")
+    bond.do("emancipate", "line1")
+    bond.until((tmp_path / "touched").exists)
+    assert bond.process is not None
+    bond.process.send_signal(signal.SIGTERM)
+    bond.says("the bond is down")
+    time.sleep(0.5)
+    bond.process.send_signal(signal.SIGTERM)
+    assert bond.process.wait(timeout=20) == 0
 
 
 def test_events_and_watching(bond: Running) -> None:

@@ -271,7 +271,7 @@ def test_every_option(tmp_path: Path) -> None:
     assert (tun.name, tun.mtu, tun.mss_clamp, tun.namespace) == ("bond0", 1300, True, "site")
     assert (tun.addresses, tun.peer) == (("10.0.0.1/30", "fd00::1/64"), ("10.0.0.2",))
     assert tun.routes == (Route("192.168.7.0/24"), Route("10.9.0.0/16", 7), Route("default"), Route("::/0"))
-    assert (config.hooks.up, config.hooks.slave_down, config.hooks.timeout) == (
+    assert (config.hooks.bond_up, config.hooks.slave_down, config.hooks.timeout) == (
         ("/etc/eqlbond/up", "x"), "logger down", 5,
     )  # fmt: skip
     assert config.control is not None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import random
+import statistics
 import subprocess
 import sys
 import threading
@@ -11,9 +12,10 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+import attrs
 import pytest
 
-from tests.interop.routers import Pair, Router, ping, serving, until
+from tests.interop.routers import PATIENCE, Pair, Router, ping, serving, until
 
 pytestmark = pytest.mark.interop
 
@@ -24,39 +26,18 @@ with urllib.request.urlopen(sys.argv[1], timeout=60) as answer:
 """
 
 
+PAGE = (Path(__file__).parents[2] / "docs" / "router.md").read_text()
+
+
 def multilink(end: str, devices: Sequence[str]) -> str:
-    """PPP Multilink; the IPv4 addresses are agreed on by PPP, those of IPv6 are in the file."""
-    ours, theirs = ("10.77.0.1", "10.77.0.2") if end == "a" else ("10.77.0.2", "10.77.0.1")
-    return f"""
-[bond]
-multilink = true
-
-[ppp]
-ip = {{ local = "{ours}", peer = "{theirs}" }}
-ipv6 = true
-
-[tun]
-name = "eql0"
-addresses = ["{ours}", "fd77::{end}/64"]
-peer = "{theirs}"
-routes = "10.78.0.0/16"
-
-[control]
-socket = "{end}.sock"
-
-[log]
-level = "debug"
-""" + "".join(
-        f"""
-[[slave]]
-name = "line{number}"
-device = "{device}"
-baudrate = 115200
-framing = "ppp"
-holdoff = 0.5
-"""
-        for number, device in enumerate(devices)
-    )
+    """The file that docs/router.md shows first, with these devices; at the other end its addresses change places."""
+    text = PAGE.split("```toml\n")[1].split("```")[0]
+    for number, device in enumerate(devices):
+        text = text.replace(f"/dev/ttyUSB{number}", device)
+    if end == "b":
+        for one, other in (("10.77.0.1", "10.77.0.2"), ("fd77::1", "fd77::2")):
+            text = text.replace(one, "ours").replace(other, one).replace("ours", other)
+    return f'{text}\n[control]\nsocket = "{end}.sock"\n[log]\nlevel = "debug"\n'
 
 
 def balanced(end: str, devices: Sequence[str], framing: str = "slip", rates: Sequence[int] = (115200,) * 4) -> str:
@@ -108,9 +89,9 @@ def test_a_router_at_each_end(tmp_path: Path) -> None:
         a, b = pair.a, pair.b
         assert len(ping(a, "10.77.0.2")) == 5
         assert len(ping(b, "10.77.0.1")) == 5
-        assert len(ping(a, "fd77::b")) == 5
+        assert len(ping(a, "fd77::2")) == 5
         assert "dev eql0" in a.sh("ip", "route", "get", "10.78.1.1")
-        with serving(b, web, "10.77.0.2") as four, serving(b, web, "fd77::b", 8001) as six:
+        with serving(b, web, "10.77.0.2") as four, serving(b, web, "fd77::2", 8001) as six:
             assert fetch(a, f"{four}/short") == sums["short"]
             assert fetch(a, f"{six}/short") == sums["short"]
             got: list[str] = []
@@ -154,8 +135,80 @@ def test_steered_while_it_runs(tmp_path: Path) -> None:
         out, _ = pinging.communicate(timeout=60)
         answered = out.decode().count("time=")
         assert answered >= 118, out.decode()
-        again = next(line for line in a.status()["bond"]["lines"] if line["name"] == "again")
-        assert again["packets_sent"] + again["packets_received"] > 0
+        before = a.status()["bond"]["lines"]
+        a.eqlbond("set", "line1", "--latency", "0.5")  # so that the other line is the better one
+        ping(a, "10.77.0.2")
+        sent = [
+            new["packets_sent"] - old["packets_sent"]
+            for new, old in zip(a.status()["bond"]["lines"], before, strict=True)
+        ]
+        assert sent[1] >= 5, sent
         for router in (a, b):
             assert router.terminate()[0] == 0
             check_gone(router)
+
+
+@attrs.frozen
+class Speed:
+    """What one TCP connection made of a bond, and what a ping made of it meanwhile."""
+
+    efficiency: float
+    """TCP/IP headers and payload that arrived, of what the lines carry beside framing and escapes."""
+    idle: float
+    """Median round trip of a ping of 64 bytes over the idle bond, ms."""
+    busy: float
+    """The same while TCP sends, ms."""
+
+
+def measure(pair: Pair, rates: Sequence[int], seconds: float, congestion: str = "cubic", settle: float = 5.0) -> Speed:
+    """Send by TCP from end a to end b."""
+    a, b = pair.a, pair.b
+    idle = statistics.median(ping(a, "10.77.0.2", 20, 0.2))
+    receiver = b.spawn(
+        sys.executable, "-m", "tests.interop.tcp", "receive", "10.77.0.2", "5001", stdout=subprocess.PIPE
+    )
+    assert receiver.stdout is not None
+    assert receiver.stdout.readline() == b"listening\n"
+    before = a.status()["bond"]["lines"]
+    sender = a.spawn(
+        sys.executable, "-m", "tests.interop.tcp", "send", "10.77.0.2", "5001", str(seconds + settle), congestion
+    )
+    time.sleep(settle)
+    pings = ping(a, "10.77.0.2", int((seconds - 3) / 0.25), 0.25)
+    sender.wait(timeout=PATIENCE)
+    after = a.status()["bond"]["lines"]
+    out, _ = receiver.communicate(timeout=PATIENCE)
+    told = [tuple(map(float, line.split())) for line in out.splitlines()]
+    steady = [(when, count) for when, count in told if settle <= when <= settle + seconds]
+    per_second = (steady[-1][1] - steady[0][1]) / (steady[-1][0] - steady[0][0])
+    payload, wire = (
+        sum(new[key] - old[key] for new, old in zip(after, before, strict=True))
+        for key in ("payload_sent", "bytes_sent")
+    )
+    capacity = sum(rates) / 10 * payload / wire
+    # 1500 bytes carry 1448 of the connection: IP 20, TCP 20, and 12 for time stamps.
+    return Speed(per_second * 1500 / 1448 / capacity, idle, statistics.median(pings))
+
+
+def packet_time(rate: float) -> float:
+    """Milliseconds of a packet of 1500 bytes on a line."""
+    return 1500 * 10 / rate * 1000
+
+
+@pytest.mark.parametrize("congestion", ["cubic", "default"])
+def test_speed_of_multilink(tmp_path: Path, congestion: str) -> None:
+    rates = (115200,) * 4
+    with Pair(tmp_path, ",".join(map(str, rates)), multilink) as pair:
+        speed = measure(pair, rates, 20, congestion)
+    print(f"\n4 x 115200, Multilink, {congestion}: {speed}")
+    assert speed.efficiency >= 0.93
+    assert speed.busy <= speed.idle + 3 * packet_time(115200)
+
+
+def test_speed_of_plain_balancing(tmp_path: Path) -> None:
+    rates = (57600, 14400)
+    with Pair(tmp_path, "57600,14400", lambda end, devices: balanced(end, devices, "slip", rates)) as pair:
+        speed = measure(pair, rates, 60, settle=20)
+    print(f"\n57600+14400, plain: {speed}")
+    assert speed.efficiency >= 0.92
+    assert speed.busy <= speed.idle + 3 * packet_time(14400)
