@@ -315,6 +315,13 @@ class Member:
     def plan(self, packet: Packet, now: float, not_before: float) -> None:
         """Put the packet behind all that is planned; it does not start before `not_before`."""
         line = self.line
+        if not line.byte_time and not not_before and not self._held:
+            # Nothing is timed here; what the frame takes is seen when it is made.
+            size = len(packet.payload)
+            self._plan.append((packet, size, 0.0, now))
+            self.planned_payload += size
+            _set_planned(line, line.planned + size)
+            return
         size = packet.sized if packet.sized_for is line.framing else line.wire_size(packet)
         start = line.free
         if start < now:

@@ -141,9 +141,10 @@ class Mux:
         """Packets from a link: fragments are put together, the rest goes where it belongs."""
         delivered: list[Packet] = []
         permits = self.network.permits
+        reassemble = self.reassembler.receive
         for packet in packets:
             if packet.protocol == MP:
-                for data in self.reassembler.receive(connection, packet.payload, now):
+                for data in reassemble(connection, packet.payload, now):
                     self._deliver(connection, data, now, delivered)
             elif packet.protocol in self.network.protocols:
                 self.network.receive(packet, now)

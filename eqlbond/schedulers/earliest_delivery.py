@@ -32,6 +32,7 @@ _UNPACED_LIMIT = 65536
 _UNPACED_BYTE_TIME = 1e-9
 _free = attrgetter("free")
 _planned = attrgetter("planned")
+_byte_time = attrgetter("byte_time")
 
 
 def _price(value: object) -> float:
@@ -174,7 +175,7 @@ class EarliestDelivery:
         where t is such that the shares add up; lines with l above t take none (the rule of FreeBSD's ng_ppp). When
         every line has a packet's time of plan before it the packet stays whole, which costs the least overhead.
         """
-        if any(line.byte_time == 0.0 for line in lines):
+        if (self._unpaced and lines is self._lines) or not all(map(_byte_time, lines)):
             return None
         size = len(packet.payload)
         wire = lines[0].wire_size(packet) - _FRAME_OVERHEAD
