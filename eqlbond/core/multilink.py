@@ -145,7 +145,10 @@ class Mux:
         for packet in packets:
             if packet.protocol == MP:
                 for data in reassemble(connection, packet.payload, now):
-                    self._deliver(connection, data, now, delivered)
+                    if data[0] & 1 and permits(data[0]):  # nearly always: an odd octet is a protocol field by itself
+                        delivered.append(Packet(data[1:], data[0]))
+                    else:
+                        self._deliver(connection, data, now, delivered)
             elif packet.protocol in self.network.protocols:
                 self.network.receive(packet, now)
                 self.stirred = True
