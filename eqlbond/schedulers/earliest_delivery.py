@@ -11,7 +11,6 @@ from __future__ import annotations
 import math
 from bisect import bisect_right
 from collections.abc import Sequence
-from operator import attrgetter
 from typing import Literal
 
 import attrs
@@ -30,9 +29,6 @@ _HEADERS = 6  # Multilink header and protocol field, which count against a line'
 _SMALLEST = 32  # bytes; a smaller fragment is not worth its frame
 _UNPACED_LIMIT = 65536
 _UNPACED_BYTE_TIME = 1e-9
-_free = attrgetter("free")
-_planned = attrgetter("planned")
-_byte_time = attrgetter("byte_time")
 
 
 def _price(value: object) -> float:
@@ -49,8 +45,14 @@ def _price(value: object) -> float:
 
 def _place_unpaced(lines: Sequence[Line]) -> Placement | None:
     """Among lines without a rate: the one that holds least, up to a limit."""
-    line = min(lines, key=_planned)
-    return Placement(line) if line.planned <= _UNPACED_LIMIT else None
+    chosen = lines[0]
+    least = chosen.planned
+    for line in lines:  # three times as fast as min() with a key
+        planned = line.planned
+        if planned < least:
+            least = planned
+            chosen = line
+    return Placement(chosen) if least <= _UNPACED_LIMIT else None
 
 
 @attrs.define
@@ -107,8 +109,7 @@ class EarliestDelivery:
         if packet.express:
             return self._place_express(packet, lines, now)
         if self._unpaced and lines is self._lines:
-            line = min(lines, key=_planned)  # here as well, since it is called for each packet of the fastest bonds
-            return Placement(line) if line.planned <= _UNPACED_LIMIT else None
+            return _place_unpaced(lines)
         framing = lines[0].framing
         size = lines[0].wire_size(packet)
         if lines is not self._lines or size > self._largest:
@@ -117,8 +118,13 @@ class EarliestDelivery:
             if self._unpaced:
                 return _place_unpaced(lines)
         largest = self._largest
-        if self._all_paced and min(map(_free, lines)) > now + self._window:
-            return None  # as below, and soon seen: a busy bond asks once in vain for each packet
+        if self._all_paced:
+            full = now + self._window
+            for line in lines:
+                if line.free <= full:
+                    break
+            else:
+                return None  # as below, and soon seen: a busy bond asks once in vain for each packet
         earliest = fits = math.inf
         begins = now
         chosen = None
@@ -175,7 +181,9 @@ class EarliestDelivery:
         where t is such that the shares add up; lines with l above t take none (the rule of FreeBSD's ng_ppp). When
         every line has a packet's time of plan before it the packet stays whole, which costs the least overhead.
         """
-        if (self._unpaced and lines is self._lines) or not all(map(_byte_time, lines)):
+        if lines is not self._lines:
+            self._survey(lines)
+        if not self._all_paced:
             return None
         size = len(packet.payload)
         wire = lines[0].wire_size(packet) - _FRAME_OVERHEAD
