@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from doctest import ELLIPSIS
 
 from hypothesis import settings
@@ -12,7 +13,9 @@ from sybil.sybil import SybilCollection
 
 # Deadlines of single examples would measure the machine's load, not the code.
 settings.register_profile("eqlbond", deadline=None)
-settings.load_profile("eqlbond")
+# In CI a change is judged by the same examples each time; elsewhere each run tries new ones.
+settings.register_profile("ci", deadline=None, derandomize=True)
+settings.load_profile("ci" if os.environ.get("CI") else "eqlbond")
 
 # An example that needs hardware is left out by a comment above it: <!-- skip: next "needs a serial port" -->
 pytest_collect_file = SybilCollection(

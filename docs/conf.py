@@ -26,6 +26,9 @@ nitpicky = True
 nitpick_ignore_regex = [
     (r"py:obj", r".*"),
     (r"py:.*", r"(?!eqlbond\.).*"),
+    # Parts of signatures that are not documented by themselves.
+    (r"py:class", r"eqlbond\.(aio\.slave\._BaudRate|aio\._wire\..*|codec\.stuffing\..*|codec\.options\..*)"),
+    (r"py:class", r"eqlbond\.(ppp\.(basics|phases|negotiation|secret)\..*|core\.ppp_connection\..*|config\.section\..*)"),
 ]
 
 autodoc_member_order = "bysource"

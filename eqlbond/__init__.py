@@ -1,11 +1,14 @@
 """eqlbond: serial lines bonded into one link."""
 
 from eqlbond.aio.master import EventStream, Master
+from eqlbond.aio.netline import NetworkSlave
 from eqlbond.aio.slave import BAUDRATE, SerialSlave, Slave
 from eqlbond.codec.base import Framer, Framing
 from eqlbond.codec.hdlc import Hdlc
 from eqlbond.codec.kiss import Kiss
 from eqlbond.codec.slip import Slip
+from eqlbond.core.fq_codel import FqCoDel
+from eqlbond.core.half_duplex import HalfDuplex
 from eqlbond.core.multilink import Multilink
 from eqlbond.events import (
     BondDown,
@@ -13,6 +16,8 @@ from eqlbond.events import (
     Emancipated,
     Enslaved,
     Event,
+    GaveUp,
+    HookFailed,
     LineTrouble,
     NetworkDown,
     NetworkUp,
@@ -21,6 +26,7 @@ from eqlbond.events import (
     PeerSaid,
     PhaseChanged,
     RateChanged,
+    Retrying,
     SchedulerFailed,
     SlaveDown,
     SlaveEvent,
@@ -43,6 +49,7 @@ from eqlbond.exceptions import (
     SendError,
     SettingRefused,
     SlaveError,
+    TooManySlaves,
 )
 from eqlbond.packet import Packet
 from eqlbond.ppp.chap import Chap
@@ -89,9 +96,13 @@ __all__ = [
     "Event",
     "EventStream",
     "FlowHash",
+    "FqCoDel",
     "Framer",
     "Framing",
+    "GaveUp",
+    "HalfDuplex",
     "Hdlc",
+    "HookFailed",
     "IpOptions",
     "Ipv6Options",
     "Kiss",
@@ -102,6 +113,7 @@ __all__ = [
     "Master",
     "Multilink",
     "NetworkDown",
+    "NetworkSlave",
     "NetworkUp",
     "NotATty",
     "NotEnslaved",
@@ -117,6 +129,7 @@ __all__ = [
     "QueueFull",
     "RateChanged",
     "Redundant",
+    "Retrying",
     "RoundRobin",
     "Scheduler",
     "SchedulerError",
@@ -130,5 +143,6 @@ __all__ = [
     "SlaveEvent",
     "SlaveUp",
     "Slip",
+    "TooManySlaves",
     "check_scheduler",
 ]

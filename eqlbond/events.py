@@ -16,12 +16,12 @@ class Event:
 
 @attrs.frozen
 class BondUp(Event):
-    """The bond can carry packets: at least one line is up."""
+    """The bond can carry packets: `min_slaves` lines are up, by default one."""
 
 
 @attrs.frozen
 class BondDown(Event):
-    """No line is up any more. Packets wait."""
+    """Fewer than `min_slaves` lines are up, by default none. Packets wait."""
 
     reason: str
 
@@ -58,6 +58,27 @@ class SlaveDown(SlaveEvent):
     """The cause, where there was an exception."""
     reclaimed: int = 0
     """Packets taken back from the line, to go by another."""
+
+
+@attrs.frozen
+class Retrying(SlaveEvent):
+    """A supervised line is down and will be opened again (`eqlbond.supervise`)."""
+
+    delay: float
+    """Seconds until then. Where the device is gone, the line is opened as soon as it is back."""
+    attempt: int
+    """How many times in a row it has failed to come up and stay up; 0: it had been up for long."""
+    reason: str
+    """Why the line is down, for people."""
+    error: BaseException | None = None
+    """The cause, where there was an exception."""
+
+
+@attrs.frozen
+class GaveUp(SlaveEvent):
+    """A supervised line is down and will not be opened again by itself. It stays enslaved."""
+
+    reason: str
 
 
 @attrs.frozen
@@ -125,6 +146,17 @@ class LineTrouble(SlaveEvent):
 
     reason: str
     remedy: str
+
+
+@attrs.frozen
+class HookFailed(Event):
+    """A command that was to be run at an event failed, hung or could not be run (`eqlbond.hooks`)."""
+
+    hook: str
+    """Which: "bond_up", "bond_down", "slave_up" or "slave_down"."""
+    command: str
+    """The command, for people."""
+    problem: str
 
 
 @attrs.frozen

@@ -16,7 +16,8 @@
     |   `-- BondClosed
     |-- SlaveError
     |   |-- AlreadyEnslaved
-    |   `-- NotEnslaved
+    |   |-- NotEnslaved
+    |   `-- TooManySlaves                 the bond has `max_slaves` already
     `-- SchedulerError                    a scheduler broke its contract
 """
 
@@ -107,6 +108,10 @@ class AlreadyEnslaved(SlaveError):
 
 class NotEnslaved(SlaveError):
     """The slave does not belong to this bond."""
+
+
+class TooManySlaves(SlaveError):
+    """The bond has as many slaves as it may have."""
 
 
 class SchedulerError(EqlbondError):

@@ -41,6 +41,14 @@ class LineStats:
     """Packets that this line cannot have carried and nothing could take back, by reason."""
     connections: int
     """How often the line came up."""
+    fragments_sent: int = 0
+    """Multilink fragments whose frame began to go to the port; `packets_sent` and `payload_sent` are of these, then."""
+    fragments_received: int = 0
+    """Multilink fragments that arrived whole; `packets_received` are of the packets that they completed."""
+    fragments_duplicate: int = 0
+    """Of these: came again, or after the bond had given them up."""
+    fragments_lost: int = 0
+    """Multilink fragments that never came, and that only this line can have lost."""
 
 
 @attrs.frozen
@@ -59,6 +67,8 @@ class BondStats:
     """Payload that is queued or planned and has not begun to go to a port."""
     dropped: Mapping[str, int]
     """Packets that the bond itself dropped, by reason."""
+    marked: int = 0
+    """Packets that its queue marked with congestion experienced (RFC 3168) instead of dropping them."""
 
     @property
     def rate(self) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import logging
 import random
 import weakref
@@ -15,13 +16,17 @@ from eqlbond.aio.slave import Connection, Slave
 from eqlbond.core.bundle import Bundle
 from eqlbond.core.member import Member
 from eqlbond.core.multilink import Multilink
+from eqlbond.core.queues import QueueDiscipline
 from eqlbond.events import (
     BondDown,
     BondUp,
     Event,
+    GaveUp,
+    HookFailed,
     LineTrouble,
     PhaseChanged,
     RateChanged,
+    Retrying,
     SchedulerFailed,
     SlaveDown,
     SlaveUp,
@@ -34,6 +39,13 @@ from eqlbond.schedulers.earliest_delivery import EarliestDelivery
 from eqlbond.stats import BondStats
 
 _EVENTS_KEPT = 1000
+
+
+def _check_packet(protocol: int | None, priority: int) -> None:
+    if protocol is not None and (type(protocol) is not int or not 0 < protocol <= 0xFFFF):
+        raise ConfigurationError("protocol", f"a PPP protocol number from 1 to 0xFFFF, or None, not {protocol!r}")
+    if type(priority) is not int:
+        raise ConfigurationError("priority", f"a whole number, not {priority!r}")
 
 
 def _as_bytes(payload: object) -> bytes:
@@ -107,7 +119,8 @@ class Master:
                 ...
 
     Entering opens the slaves. Those that cannot be opened are reported by `SlaveDown` events and in the log, and stay
-    enslaved, to be opened by `reopen`; if none can be opened the first error is raised.
+    enslaved, to be opened by `reopen`; if none can be opened the first error is raised. A line that goes down stays
+    down until it is reopened; a `Supervisor` does that by itself.
     Leaving sends what is queued, within `close_timeout`, and closes all ports.
 
     Args:
@@ -122,9 +135,14 @@ class Master:
         on_packets: called with a list of packets as they arrive, instead of iterating; for high rates.
         flow_of: tells the flow of a payload where `send` was given none, such as `eqlbond.codec.ip.flow_key`; packets
             of a flow that has nothing waiting pass bulk.
+        queue: how packets wait for a line: `FqCoDel()` serves flows fairly and keeps their queues short, by dropping,
+            so that `send` hardly ever waits; for IP traffic of many, as a router has. None: first in, first out.
         multilink: bundle the slaves by PPP Multilink (RFC 1990): packets arrive in order and are cut into fragments
             over idle lines. All slaves have `Ppp` framing then. None: packets are balanced whole.
         close_timeout: seconds that closing may take, default 5.
+        min_slaves: how many lines have to be up for packets to go; with fewer the bond is down, and packets wait.
+        max_slaves: how many slaves the bond may have; None, the default: any number.
+        open_lines: open the slaves with the bond; False: leave that to `reopen`, or to a `Supervisor`.
 
     Raises:
         ConfigurationError: a value cannot work; `field` names it.
@@ -141,11 +159,17 @@ class Master:
         receive_bytes: int = 1048576,
         on_packets: Callable[[list[Packet]], object] | None = None,
         flow_of: Callable[[bytes], Hashable] | None = None,
+        queue: QueueDiscipline | None = None,
         multilink: Multilink | None = None,
         close_timeout: float = 5.0,
+        min_slaves: int = 1,
+        max_slaves: int | None = None,
+        open_lines: bool = True,
     ) -> None:
-        if on_packets is not None and not callable(on_packets):
-            raise ConfigurationError("on_packets", f"a function that takes a list of packets, not {on_packets!r}")
+        if on_packets is not None and (not callable(on_packets) or inspect.iscoroutinefunction(on_packets)):
+            raise ConfigurationError(
+                "on_packets", f"an ordinary function that takes a list of packets, not {on_packets!r}"
+            )
         if not isinstance(close_timeout, int | float) or not 0 <= close_timeout < float("inf"):
             raise ConfigurationError("close_timeout", f"seconds from 0, not {close_timeout!r}")
         self._bundle = Bundle(
@@ -154,8 +178,11 @@ class Master:
             queue_bytes=queue_bytes,
             queue_time=queue_time,
             flow_of=flow_of,
+            queue=queue,
             multilink=multilink,
             random=random.SystemRandom(),
+            min_slaves=min_slaves,
+            max_slaves=max_slaves,
         )
         if isinstance(receive_bytes, bool) or not isinstance(receive_bytes, int) or receive_bytes < mtu:
             raise ConfigurationError("receive_bytes", f"bytes from the MTU ({mtu}) on, not {receive_bytes!r}")
@@ -167,7 +194,10 @@ class Master:
                 raise ConfigurationError("slaves", f"a list of Slave objects; {slave!r} is none")
         if len(set(self._first)) != len(self._first):
             raise ConfigurationError("slaves", "one slave stands there twice")
+        if max_slaves is not None and len(self._first) > max_slaves:
+            raise ConfigurationError("slaves", f"at most {max_slaves} (max_slaves), not {len(self._first)}")
         self.close_timeout = close_timeout
+        self._open_lines = open_lines
         self._receive_bytes = receive_bytes
         self._on_packets = on_packets
         self._slaves: list[Slave] = []
@@ -175,6 +205,7 @@ class Master:
         self._received_bytes = 0
         self._reader: asyncio.Future[None] | None = None
         self._senders: deque[asyncio.Future[None]] = deque()
+        self._for_room: list[Callable[[], object]] = []
         self._watchers: set[asyncio.Future[None]] = set()
         self._shutting: set[asyncio.Task[None]] = set()  # ports that are being closed
         # A stream that nobody holds any more goes by itself; one that is waited for is held here.
@@ -212,10 +243,11 @@ class Master:
         try:
             for slave in self._first:
                 self._attach(slave)
-            results = await asyncio.gather(*(self._open_line(slave) for slave in self._first), return_exceptions=True)
+            opened = self._first if self._open_lines else []
+            results = await asyncio.gather(*(self._open_line(slave) for slave in opened), return_exceptions=True)
             self._check_open()
             failures = []
-            for slave, result in zip(self._first, results, strict=True):
+            for slave, result in zip(opened, results, strict=True):
                 if isinstance(result, LineError):
                     failures.append(result)
                     problem = str(result).removeprefix(f"{slave.name}: ")
@@ -254,6 +286,17 @@ class Master:
         await self.close(None if kind is None else 0.0)
 
     async def _tear_down(self, seconds: float) -> None:
+        try:
+            await self._close_lines(seconds)
+        except asyncio.CancelledError:
+            # The loop is going down: nothing can be waited for, and nothing may stay open.
+            for slave in list(self._slaves):
+                if slave.connection is not None and slave.connection.transport is not None:
+                    slave.connection.transport.abort()
+                self._detach(slave, "closed")
+            raise
+
+    async def _close_lines(self, seconds: float) -> None:
         assert self._loop is not None
         self._closed = True
         self._fail_senders()
@@ -330,26 +373,31 @@ class Master:
         """The bond's own copy of the scheduler."""
         return self._bundle.scheduler
 
-    async def enslave(self, slave: Slave) -> Slave:
+    async def enslave(self, slave: Slave, *, open_line: bool = True) -> Slave:
         """Add a line while the bond runs. Returns the slave.
+
+        Args:
+            slave: the line.
+            open_line: open it; False: leave that to `reopen`, or to a `Supervisor`.
 
         Raises:
             LineError: it cannot be opened; it is not enslaved then.
             AlreadyEnslaved: it serves a bond already.
+            TooManySlaves: the bond has `max_slaves` already.
             BondClosed: the bond is not open.
         """
         self._check_open()
         if not isinstance(slave, Slave):
             raise ConfigurationError("slave", f"a Slave, not {slave!r}")
         self._attach(slave)
+        if not open_line:
+            self._serve()
+            return slave
         try:
             await self._open_line(slave)
         except BaseException as error:
-            try:
-                await self._shut(slave, 0.0)
-            finally:
-                self._detach(slave, "cannot be opened")
-                self._serve()
+            self._detach(slave, "cannot be opened")
+            self._serve()
             if isinstance(error, LineError):
                 self._check_open()  # closed meanwhile: that is the reason
             raise
@@ -389,12 +437,47 @@ class Master:
         """
         self._check_open()
         self._check_slave(slave)
-        if slave.connection is not None:
-            if not slave.connection.lost:
-                raise AlreadyEnslaved(f"{slave.name}: its line is open")
-            await self._shut(slave, 0.0)
+        connection = slave.connection
+        if connection is not None and not connection.lost and not connection.closing:
+            raise AlreadyEnslaved(f"{slave.name}: its line is open")
         await self._open_line(slave)
         self._serve()
+
+    def hang_up(self, slave: Slave, reason: str = "hung up") -> None:
+        """Take a slave's line down and begin to close its port; it stays enslaved. What was planned goes by others.
+
+        Raises:
+            NotEnslaved: it does not serve this bond.
+        """
+        self._check_slave(slave)
+        connection = slave.connection
+        if connection is not None:
+            self._bundle.disconnected(slave.member, self._now(), reason)
+            connection.begin_shut(0.0)
+            self._wake()
+
+    @property
+    def min_slaves(self) -> int:
+        """How many lines have to be up for packets to go."""
+        return self._bundle.min_slaves
+
+    def set_min_slaves(self, number: int) -> None:
+        """Change how many lines have to be up for packets to go. Raises `ConfigurationError`."""
+        self._bundle.set_min_slaves(number, self._now())
+        self._wake()
+
+    @property
+    def max_slaves(self) -> int | None:
+        """How many slaves the bond may have; None: any number."""
+        return self._bundle.max_slaves
+
+    def set_max_slaves(self, number: int | None) -> None:
+        """Change how many slaves the bond may have; None: any number. Those that are there stay.
+
+        Raises:
+            ConfigurationError: it is no number from `min_slaves` on.
+        """
+        self._bundle.set_max_slaves(number)
 
     def set_rate(self, slave: Slave, rate: float | None) -> None:
         """Change what the line carries, bit/s. Raises `ConfigurationError`, `NotEnslaved`."""
@@ -415,7 +498,13 @@ class Master:
         self._bundle.set_latency(slave.member, latency, self._now())
         self._wake()
 
+    def _gone(self) -> bool:
+        """Whether the bond's loop was closed under it."""
+        return self._loop is not None and self._loop.is_closed()
+
     def _attach(self, slave: Slave) -> None:
+        if slave.master is not None and slave.master._gone():
+            slave.master = slave.connection = slave.last_connection = None
         if slave.master is not None:
             whose = "this bond" if slave.master is self else "another bond"
             raise AlreadyEnslaved(f"{slave.name} serves {whose} already")
@@ -441,23 +530,21 @@ class Master:
 
     async def _open_line(self, slave: Slave) -> None:
         connection = Connection(self, slave)
+        before, slave.last_connection = slave.last_connection, connection
         slave.connection = connection
         try:
-            await slave.open(lambda: connection)
-            await connection.made
+            if before is not None:
+                await before.shut(0.0)
+            if connection.abandoned:
+                raise LineError(slave.name, "closed while it was opened")
+            await connection.open()
         except BaseException:
-            # An open that is cancelled half-way may still produce a transport; it is closed as it comes.
-            connection.abandoned = True
-            if connection.transport is None and slave.connection is connection:
-                slave.connection = None
-            raise
-
-    async def _shut(self, slave: Slave, seconds: float) -> None:
-        connection = slave.connection
-        if connection is not None:
-            await connection.shut(seconds)
             if slave.connection is connection:
                 slave.connection = None
+                self._bundle.disconnected(slave.member, self._now(), "not opened")
+            # Cancelled half-way it may still produce a transport, which is closed as it comes.
+            await connection.shut(0.0)
+            raise
 
     # -- what the connections tell
 
@@ -541,11 +628,15 @@ class Master:
         Raises:
             PacketTooBig: it exceeds the MTU.
             BondClosed: the bond is not open, or was closed meanwhile.
+            SendError: it is empty.
+            ConfigurationError: `protocol` or `priority` cannot be such a number.
             TypeError: the payload is no bytes.
         """
         self._check_open()
         if type(payload) is not bytes:
             payload = _as_bytes(payload)
+        if protocol is not None or priority != 0:
+            _check_packet(protocol, priority)
         bundle = self._bundle
         if (bundle.full or self._senders) and len(payload) <= bundle.mtu:
             await self._wait_for_room()
@@ -566,6 +657,8 @@ class Master:
             QueueFull: the queues are full; the packet is counted as dropped.
             PacketTooBig: it exceeds the MTU.
             BondClosed: the bond is not open.
+            SendError: it is empty.
+            ConfigurationError: `protocol` or `priority` cannot be such a number.
             TypeError: the payload is no bytes.
         """
         loop = self._loop
@@ -574,6 +667,8 @@ class Master:
         assert loop is not None
         if type(payload) is not bytes:
             payload = _as_bytes(payload)
+        if protocol is not None or priority != 0:
+            _check_packet(protocol, priority)
         bundle = self._bundle
         if bundle.full:
             bundle.dropped["queue full"] = bundle.dropped.get("queue full", 0) + 1
@@ -582,10 +677,37 @@ class Master:
         if not self._woken:
             self._wake()
 
+    def send_batch(self, payloads: Iterable[bytes]) -> None:
+        """Send packets at once, whether the bond is `full` or not: for callers that read in batches and look at `room`.
+
+        Raises:
+            PacketTooBig: one exceeds the MTU; those before it are sent.
+            BondClosed: the bond is not open.
+        """
+        if self._closed or self._loop is None:
+            self._check_open()
+        send = self._bundle.send
+        now = self._now()
+        if not self._woken:
+            self._wake()
+        for payload in payloads:
+            send(Packet(payload), now)
+
     @property
     def full(self) -> bool:
         """Whether `send` would wait and `send_nowait` would raise."""
         return self._bundle.full
+
+    @property
+    def room(self) -> int:
+        """Bytes that the bond takes until it is `full`; 0 or less when it is."""
+        return self._bundle.limit - self._bundle.backlog
+
+    def when_room(self, callback: Callable[[], object]) -> None:
+        """Have the function called, once, when the bond is not `full` any more, or is closed."""
+        self._check_open()
+        self._for_room.append(callback)
+        self._wake()
 
     async def drain(self) -> None:
         """Wait until everything that was sent has left the ports, by the byte clock. Raises `BondClosed`."""
@@ -619,7 +741,14 @@ class Master:
         if self._senders and not self._bundle.full and not self._senders[0].done():
             self._senders[0].set_result(None)
 
+    def _tell_room(self) -> None:
+        assert self._loop is not None
+        callbacks, self._for_room = self._for_room, []
+        for callback in callbacks:
+            self._loop.call_soon(callback)
+
     def _fail_senders(self) -> None:
+        self._tell_room()
         while self._senders:
             waiter = self._senders.popleft()
             if not waiter.done():
@@ -635,6 +764,26 @@ class Master:
             return await self.receive()
         except BondClosed:
             raise StopAsyncIteration from None
+
+    def deliver_to(self, on_packets: Callable[[list[Packet]], object] | None) -> None:
+        """Have packets handed to a function from now on, as `on_packets` does; None: iterate, or call `receive`.
+
+        What has arrived and was not read goes to the function at once.
+
+        Raises:
+            RuntimeError: another function takes the packets of this bond, or a task waits for one.
+        """
+        if on_packets is not None:
+            if self._on_packets is not None:
+                raise RuntimeError("on_packets takes the packets of this bond")
+            if self._reader is not None:
+                raise RuntimeError("another task is reading from this bond")
+        self._on_packets = on_packets
+        if on_packets is not None and self._received:
+            packets = list(self._received)
+            self._received.clear()
+            self._received_bytes = 0
+            self._deliver(packets)
 
     async def receive(self) -> Packet:
         """The next packet. One reader at a time.
@@ -673,13 +822,19 @@ class Master:
             self._streams.add(stream)
         return stream
 
+    def tell(self, event: Event) -> None:
+        """Put an event of one's own among the bond's; its time is `asyncio`'s clock. For what watches over a bond."""
+        self._bundle.tell(event)
+        if not self._ended:
+            self._wake()
+
     def stats(self) -> BondStats:
         """A snapshot of the bond and its lines."""
         return self._bundle.stats(self._now())
 
     @property
     def up(self) -> bool:
-        """Whether any line is up."""
+        """Whether packets go: `min_slaves` lines are up."""
         return self._bundle.up
 
     async def wait_open(self, timeout: float | None = None) -> None:
@@ -767,6 +922,8 @@ class Master:
             self._dispatch()
         if self._senders:
             self._wake_sender()
+        if self._for_room and not bundle.full:
+            self._tell_room()
         deadline = bundle.next_deadline()
         if deadline is None:
             if self._timer is not None:
@@ -784,7 +941,8 @@ class Master:
             return
         for event in events:
             self._log_event(event)
-            if isinstance(event, SlaveDown):
+            # A peer that says goodbye takes the line down at once, and the connection ends some seconds later.
+            if isinstance(event, SlaveDown) or (isinstance(event, PhaseChanged) and event.phase == "dead"):
                 self._close_after(event.slave)
         for stream in list(self._streams):
             stream._put(events)
@@ -794,7 +952,9 @@ class Master:
     def _close_after(slave: Slave) -> None:
         """A connection that has ended by itself, as PPP does, leaves its port open: close it."""
         connection = slave.connection
-        if connection is not None and slave.member.link is None and not connection.lost and not connection.closing:
+        if connection is None or connection.transport is None:  # None: the next one, which is being opened already
+            return
+        if slave.member.link is None and not connection.lost and not connection.closing:
             connection.begin_shut(1.0)
 
     def _log_event(self, event: Event) -> None:
@@ -813,6 +973,15 @@ class Master:
                 self._log.info("%s: rate is now %s bit/s%s", slave.name, rate, " by measurement" if measured else "")
             case SchedulerFailed(error=error):
                 self._log.error("%s", error, exc_info=error.__cause__)
+            case Retrying(slave=slave, delay=delay, attempt=attempt, reason=reason):
+                level = logging.DEBUG if attempt else logging.INFO
+                self._log.log(
+                    level, "%s: opened again in %.1f s, failed %d times: %s", slave.name, delay, attempt, reason
+                )
+            case GaveUp(slave=slave, reason=reason):
+                self._log.error("%s: given up: %s", slave.name, reason)
+            case HookFailed(hook=hook, command=command, problem=problem):
+                self._log.error("%s: %s: %s", hook, command, problem)
             case BondUp():
                 self._log.info("the bond is up")
             case BondDown(reason=reason):

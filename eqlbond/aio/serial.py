@@ -108,12 +108,15 @@ def open_port(device: str, baudrate: int, **settings: Any) -> Port:
     Args:
         device: path of the device.
         baudrate: bit/s on the wire.
-        settings: `bytesize`, `parity`, `stopbits`, `rtscts`, `xonxoff`, `exclusive` as in pyserial, and `low_latency`.
+        settings: `bytesize`, `parity`, `stopbits`, `rtscts`, `xonxoff`, `exclusive` as in pyserial; `low_latency`;
+            `dtr` and `rts`, the state of these lines while the port is open (None: on); `hupcl`, whether the
+            kernel drops them when it is closed (None: as it was).
 
     Raises:
         LineError: of the kind that says why it cannot be opened.
     """
     low_latency = settings.pop("low_latency", False)
+    dtr, rts, hupcl = (settings.pop(name, None) for name in ("dtr", "rts", "hupcl"))
     if "://" in device:
         raise ConfigurationError("device", f"a path; {device!r} is a URL: give Slave a connect function instead")
     try:
@@ -126,14 +129,25 @@ def open_port(device: str, baudrate: int, **settings: Any) -> Port:
         raise LineError(device, str(error.strerror)) from error
     if not stat.S_ISCHR(mode):
         raise NotATty(device, "not a serial port (no character device)")
+    port = Port(None, timeout=0, write_timeout=0)
     try:
-        port = Port(device, baudrate=baudrate, timeout=0, write_timeout=0, **settings)
+        port.baudrate = baudrate
+        for name, value in settings.items():
+            setattr(port, name, value)
+        # Known before it opens, pyserial sets the lines at once; the driver itself raises both as it opens.
+        port.dtr = dtr is not False
+        if rts is not None or not settings.get("rtscts"):
+            port.rts = rts is not False
+        port.port = device
+        port.open()
     except (ValueError, OverflowError) as error:
         raise SettingRefused(device, f"baudrate={baudrate} or another setting is refused: {error}") from error
     except (OSError, termios.error) as error:
         raise _explain(device, baudrate, error) from error
     try:
-        _check_rate(port, device, baudrate)
+        _check_settings(port, device, baudrate)
+        if hupcl is not None:
+            _set_hupcl(port, device, hupcl)
         if low_latency:
             try:
                 port.set_low_latency_mode(True)
@@ -169,12 +183,17 @@ def _explain(device: str, baudrate: int, error: Exception) -> LineError:
     return LineError(device, text)
 
 
-def _check_rate(port: Port, device: str, baudrate: int) -> None:
-    """A driver may take a rate that it cannot make and set another one."""
+def _check_settings(port: Port, device: str, baudrate: int) -> None:
+    """A driver may take a setting that it cannot make, and make another one or none."""
     try:
         attributes = termios.tcgetattr(port.fd)
     except termios.error as error:
         raise NotATty(device, str(error)) from error
+    # tcsetattr succeeds when it could make any of the changes (POSIX), so what it made is looked at.
+    if port.parity != serial.PARITY_NONE and not attributes[2] & termios.PARENB:
+        raise SettingRefused(device, f"parity={port.parity!r}: the port does not do it")
+    if port.rtscts and not attributes[2] & termios.CRTSCTS:
+        raise SettingRefused(device, "rtscts: the port does not do it")
     wanted = getattr(termios, f"B{baudrate}", None)
     speed = attributes[5]
     if speed == wanted:
@@ -186,6 +205,16 @@ def _check_rate(port: Port, device: str, baudrate: int) -> None:
         actual = next((rate for rate, code in port.BAUDRATE_CONSTANTS.items() if code == speed), None)
     if actual is None or abs(actual - baudrate) > _RATE_TOLERANCE * baudrate:
         raise SettingRefused(device, f"baudrate={baudrate}: the port set {actual or 'another rate'} instead")
+
+
+def _set_hupcl(port: Port, device: str, on: bool) -> None:
+    """Whether the last close drops DTR and RTS (termios(3), HUPCL), so that a modem hangs up."""
+    try:
+        attributes = termios.tcgetattr(port.fd)
+        attributes[2] = attributes[2] | termios.HUPCL if on else attributes[2] & ~termios.HUPCL
+        termios.tcsetattr(port.fd, termios.TCSANOW, attributes)
+    except termios.error as error:
+        raise SettingRefused(device, f"hupcl={on}: {error}") from error
 
 
 def _custom_rate(port: Port) -> int | None:
@@ -218,6 +247,9 @@ async def connect(
     loop = asyncio.get_running_loop()
     try:
         transport, protocol = await serial_asyncio.connection_for_serial(loop, protocol_factory, port)
+    except termios.error as error:
+        port.close()
+        raise _explain(device, baudrate, error) from error
     except BaseException:
         port.close()
         raise

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import os
+import random
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Final, Protocol, runtime_checkable
 
@@ -13,6 +14,7 @@ import attrs
 from eqlbond.aio import serial as port
 from eqlbond.codec.base import Framing
 from eqlbond.codec.slip import Slip
+from eqlbond.core.half_duplex import HalfDuplex, HalfDuplexMember, check_half_duplex
 from eqlbond.core.member import Member
 from eqlbond.exceptions import ConfigurationError, LineError
 from eqlbond.lock import LOCK_DIRECTORY, UucpLock
@@ -75,6 +77,9 @@ BAUDRATE: Final = _BaudRate()
 # A paced line is given bytes by its byte clock, so its transport's buffer is empty but for a port that stalls.
 _ROOM = 65536
 _HIGH_WATER = 32768
+_MADE_WITHIN = 5.0  # seconds from the return of a connect function to its connection_made
+_GIVING_UP = 5.0
+"""Seconds that an opening may take to end once it is cancelled; a modem hangs up meanwhile."""
 
 
 class Slave:
@@ -90,6 +95,8 @@ class Slave:
         latency: seconds from here to the far end, beyond the sending time.
         priority: weight for schedulers that use weights; None: the rate.
         mtu: the largest packet that this line may carry; None: whatever the bond's is.
+        half_duplex: how the ends take turns on a line where only one can talk at a time; it needs a rate. None: both
+            talk at once.
         name: for people; None: a number.
 
     Raises:
@@ -108,11 +115,14 @@ class Slave:
         latency: float = 0.0,
         priority: float | None = None,
         mtu: int | None = None,
+        half_duplex: HalfDuplex | None = None,
         name: str | None = None,
     ) -> None:
         if not callable(connect):
             raise ConfigurationError("connect", f"a function that opens the line, not {connect!r}")
+        check_half_duplex(half_duplex, rate)
         self._connect = connect
+        self._half_duplex = half_duplex
         self.name = name if name is not None else f"slave{next(self._numbers)}"
         self._options: dict[str, Any] = {
             "framing": Slip() if framing is None else framing,
@@ -127,10 +137,16 @@ class Slave:
         self.bits_learnt = bits_per_byte is None
         self.member = self._make_member()
         self.connection: Connection | None = None
+        self.last_connection: Connection | None = None
+        """The latest one, whose port may not be closed yet; the next one waits for that."""
         self.master: Master | None = None
 
     def _make_member(self) -> Member:
-        return Member(self.name, owner=self, **self._options)
+        if self._half_duplex is None:
+            return Member(self.name, owner=self, **self._options)
+        return HalfDuplexMember(
+            self.name, half_duplex=self._half_duplex, random=random.SystemRandom(), owner=self, **self._options
+        )
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name} {'up' if self.up else 'down'}>"
@@ -172,9 +188,76 @@ class Slave:
             raise
         except OSError as error:
             raise LineError(self.name, str(error)) from error
+        except ConfigurationError:
+            raise
+        except Exception as error:  # the connect function may be anybody's
+            raise LineError(self.name, f"its connect function raised {error!r}") from error
 
 
-class SerialSlave(Slave):
+class PortSlave(Slave):
+    """A line of a bond over a serial port, wherever that is: what `SerialSlave` and `NetworkSlave` have in common.
+
+    Args:
+        connect: opens the port.
+        baudrate: speed of the port, bit/s.
+        port_bits: bits of a byte on the port, start and stop bits included.
+        rate: what the line carries, bit/s; `BAUDRATE`: what the modem tells, and otherwise the baud rate.
+        bits_per_byte: None: what the modem tells, and otherwise `port_bits`.
+        modem: what has a dialogue on the port before packets flow.
+        port_name: for errors and logs.
+        framing, latency, priority, mtu, half_duplex, name: as for `Slave`; the name is by default that of the port.
+
+    Raises:
+        ConfigurationError: a value cannot work; `field` names it.
+    """
+
+    def __init__(
+        self,
+        connect: Connect,
+        baudrate: int,
+        port_bits: float,
+        *,
+        rate: float | _BaudRate | None,
+        framing: Framing | None,
+        bits_per_byte: float | None,
+        latency: float,
+        priority: float | None,
+        mtu: int | None,
+        half_duplex: HalfDuplex | None,
+        modem: Dialler | None,
+        port_name: str,
+        name: str | None,
+    ) -> None:
+        if isinstance(baudrate, bool) or not isinstance(baudrate, int) or baudrate <= 0:
+            raise ConfigurationError("baudrate", f"bit/s above 0, not {baudrate!r}")
+        if modem is not None and (isinstance(modem, type) or not isinstance(modem, Dialler)):
+            raise ConfigurationError("modem", f"a Modem, or None, not {modem!r}")
+        self.baudrate = baudrate
+        self.modem = modem
+        self._port_bits = port_bits
+        super().__init__(
+            connect if modem is None else modem.connect(connect, port_name),
+            rate=float(baudrate) if isinstance(rate, _BaudRate) else rate,
+            framing=framing,
+            bits_per_byte=port_bits if bits_per_byte is None else bits_per_byte,
+            latency=latency,
+            priority=priority,
+            mtu=mtu,
+            half_duplex=half_duplex,
+            name=name if name is not None else port_name,
+        )
+        self.rate_learnt = isinstance(rate, _BaudRate)
+        self.bits_learnt = bits_per_byte is None
+
+    def learn(self, info: LineInfo) -> tuple[float | None, float]:
+        """As `Slave.learn`; a line that is faster than its port carries what the port does."""
+        rate, bits_per_byte = super().learn(info)
+        if rate is not None and self.rate_learnt:
+            rate = min(rate, self.baudrate * bits_per_byte / self._port_bits)
+        return rate, bits_per_byte
+
+
+class SerialSlave(PortSlave):
     """A line of a bond over a serial port.
 
     Three numbers are three things: `baudrate` sets the port; `rate` is what the line carries, by default the baud
@@ -193,10 +276,12 @@ class SerialSlave(Slave):
         xonxoff: software flow control; only with a framing that escapes XON and XOFF.
         exclusive: refuse to share the port (flock, TIOCEXCL); default True.
         low_latency: ask the driver for low latency (FTDI adapters wait 16 ms otherwise).
+        dtr, rts: the state of these lines while the port is open; None: on, or with `rtscts` the driver's.
+        hupcl: drop DTR and RTS when the port is closed, so that a modem hangs up; None, the default: as it was set.
         modem: what has a dialogue on the port before packets flow, such as `eqlbond.modem.Modem`.
         lock: hold the port's UUCP lock file (`eqlbond.lock`) while it is open; True: in ``/var/lock``, or the
             directory of the lock files.
-        latency, priority, mtu, name: as for `Slave`; the name is by default the device.
+        latency, priority, mtu, half_duplex, name: as for `Slave`; the name is by default the device.
 
     Raises:
         ConfigurationError: a value cannot work; `field` names it.
@@ -213,6 +298,7 @@ class SerialSlave(Slave):
         latency: float = 0.0,
         priority: float | None = None,
         mtu: int | None = None,
+        half_duplex: HalfDuplex | None = None,
         name: str | None = None,
         bytesize: int = 8,
         parity: str = "N",
@@ -221,14 +307,15 @@ class SerialSlave(Slave):
         xonxoff: bool = False,
         exclusive: bool = True,
         low_latency: bool = False,
+        dtr: bool | None = None,
+        rts: bool | None = None,
+        hupcl: bool | None = None,
         modem: Dialler | None = None,
         lock: bool | str | os.PathLike[str] = False,
     ) -> None:
         device = str(device)
         if not device:
             raise ConfigurationError("device", "the path of a serial port, not an empty string")
-        if isinstance(baudrate, bool) or not isinstance(baudrate, int) or baudrate <= 0:
-            raise ConfigurationError("baudrate", f"bit/s above 0, not {baudrate!r}")
         if bytesize not in (5, 6, 7, 8):
             raise ConfigurationError("bytesize", f"5, 6, 7 or 8 bits, not {bytesize!r}")
         if bytesize != 8:
@@ -239,13 +326,11 @@ class SerialSlave(Slave):
             raise ConfigurationError("stopbits", f"1, 1.5 or 2, not {stopbits!r}")
         if xonxoff and not getattr(framing, "escapes_xonxoff", False):
             raise ConfigurationError("xonxoff", "this framing does not escape XON and XOFF; use rtscts")
-        if modem is not None and (isinstance(modem, type) or not isinstance(modem, Dialler)):
-            raise ConfigurationError("modem", f"a Modem, or None, not {modem!r}")
+        if rtscts and rts is not None:
+            raise ConfigurationError("rts", "with rtscts the driver moves this line: leave it None")
         if not isinstance(lock, bool | str | os.PathLike) or lock == "":
             raise ConfigurationError("lock", f"True, False, or the directory of the lock files, not {lock!r}")
         self.device = device
-        self.baudrate = baudrate
-        self._port_bits = 1 + bytesize + (parity != "N") + stopbits
         lock_directory = LOCK_DIRECTORY if lock is True else lock
         settings: dict[str, Any] = {
             "bytesize": bytesize,
@@ -255,39 +340,38 @@ class SerialSlave(Slave):
             "xonxoff": xonxoff,
             "exclusive": exclusive,
             "low_latency": low_latency,
+            "dtr": dtr,
+            "rts": rts,
+            "hupcl": hupcl,
         }
 
         async def connect(
             factory: Callable[[], asyncio.Protocol],
         ) -> tuple[asyncio.BaseTransport, asyncio.BaseProtocol]:
             if not lock_directory:
-                return await port.connect(factory, self.device, self.baudrate, **settings)
-            held = UucpLock(self.device, lock_directory).acquire()
+                return await port.connect(factory, device, baudrate, **settings)
+            held = UucpLock(device, lock_directory).acquire()
             try:
-                return await port.connect(factory, self.device, self.baudrate, held.release, **settings)
+                return await port.connect(factory, device, baudrate, held.release, **settings)
             except BaseException:
                 held.release()
                 raise
 
         super().__init__(
-            connect if modem is None else modem.connect(connect, device),
-            rate=float(baudrate) if isinstance(rate, _BaudRate) else rate,
+            connect,
+            baudrate,
+            1 + bytesize + (parity != "N") + stopbits,
+            rate=rate,
             framing=framing,
-            bits_per_byte=self._port_bits if bits_per_byte is None else bits_per_byte,
+            bits_per_byte=bits_per_byte,
             latency=latency,
             priority=priority,
             mtu=mtu,
-            name=name if name is not None else device,
+            half_duplex=half_duplex,
+            modem=modem,
+            port_name=device,
+            name=name,
         )
-        self.rate_learnt = isinstance(rate, _BaudRate)
-        self.bits_learnt = bits_per_byte is None
-
-    def learn(self, info: LineInfo) -> tuple[float | None, float]:
-        """As `Slave.learn`; a line that is faster than its port carries what the port does."""
-        rate, bits_per_byte = super().learn(info)
-        if rate is not None and self.rate_learnt:
-            rate = min(rate, self.baudrate * bits_per_byte / self._port_bits)
-        return rate, bits_per_byte
 
 
 class Connection(asyncio.Protocol):
@@ -305,7 +389,9 @@ class Connection(asyncio.Protocol):
         loop = asyncio.get_running_loop()
         self.made: asyncio.Future[None] = loop.create_future()
         self.gone: asyncio.Future[None] = loop.create_future()
+        self._opening: asyncio.Task[None] | None = None
         self._shutting: asyncio.Task[None] | None = None
+        self._deadline = 0.0  # of closing
 
     # -- asyncio's side
 
@@ -317,14 +403,19 @@ class Connection(asyncio.Protocol):
         if isinstance(info, LineInfo):
             self.info = info
         if self.abandoned:
-            self.transport.abort()
+            self.transport.abort()  # _shut waits for the rest
             return
         set_limits = getattr(transport, "set_write_buffer_limits", None)
         if set_limits is not None:
             set_limits(high=_HIGH_WATER, low=_HIGH_WATER // 4)
+        try:
+            self.master._line_opened(self)
+        except Exception as error:
+            if not self.made.done():
+                self.made.set_exception(LineError(self.slave.name, f"its framing raised {error!r}"))
+            return
         if not self.made.done():
             self.made.set_result(None)
-        self.master._line_opened(self)
 
     def data_received(self, data: bytes) -> None:
         """The line has delivered bytes."""
@@ -354,6 +445,25 @@ class Connection(asyncio.Protocol):
 
     # -- the master's side
 
+    async def open(self) -> None:
+        """Open the line. When `begin_shut` is called meanwhile, the attempt is given up.
+
+        Raises:
+            LineError: it cannot be opened, or is not to be any more.
+        """
+        self._opening = asyncio.ensure_future(self.slave.open(lambda: self))
+        me = asyncio.current_task()
+        try:
+            await self._opening
+            async with asyncio.timeout(_MADE_WITHIN):
+                await self.made
+        except TimeoutError:
+            raise LineError(self.slave.name, "its connect function returned and made no connection") from None
+        except asyncio.CancelledError:
+            if self.abandoned and (me is None or not me.cancelling()):
+                raise LineError(self.slave.name, "closed while it was opened") from None
+            raise
+
     def failed(self) -> BaseException | None:
         """An error that the port has met and its transport has not reported yet."""
         failure: BaseException | None = getattr(self._port, "failure", None)
@@ -377,6 +487,13 @@ class Connection(asyncio.Protocol):
                 return unsent or None
         return unsent
 
+    def carrier(self) -> bool | None:
+        """Whether the port's DCD is on; None where the port has none, as a pty."""
+        try:
+            return bool(self._port.cd)
+        except (OSError, AttributeError, TypeError):  # no port, no such line, or a port that is closing
+            return None
+
     @property
     def closing(self) -> bool:
         """Whether this side closes the line."""
@@ -386,10 +503,14 @@ class Connection(asyncio.Protocol):
         """Close once, whoever asks and however often; the task ends when the port is closed.
 
         Args:
-            seconds: how long written bytes may take to leave.
+            seconds: how long written bytes may take to leave; a later call can only shorten it.
         """
-        if self._shutting is None:
-            self._shutting = asyncio.ensure_future(self._shut(seconds))
+        deadline = asyncio.get_running_loop().time() + seconds
+        if self._shutting is not None:
+            self._deadline = min(self._deadline, deadline)
+        else:
+            self._deadline = deadline
+            self._shutting = asyncio.ensure_future(self._shut())
             self.master._shutting.add(self._shutting)
             self._shutting.add_done_callback(self.master._shutting.discard)
         return self._shutting
@@ -398,15 +519,14 @@ class Connection(asyncio.Protocol):
         """Close, as `begin_shut` does, and wait until the port is closed."""
         await asyncio.shield(self.begin_shut(seconds))
 
-    async def _shut(self, seconds: float) -> None:
+    async def _shut(self) -> None:
         loop = asyncio.get_running_loop()
-        deadline = loop.time() + seconds
-        closing_time = self.info.closing_time
         if self.transport is None:
             self.abandoned = True
-            return
+            if not await self._give_up_opening():
+                return
         try:
-            while not self.lost and self.unsent() and loop.time() < deadline:
+            while not self.lost and self.unsent() and loop.time() < self._deadline:
                 await asyncio.sleep(0.01)
             stuck = not self.lost and self.buffered() > 0
         except Exception as error:  # a transport is somebody's code; closing goes on
@@ -419,9 +539,22 @@ class Connection(asyncio.Protocol):
             else:
                 self.transport.close()
         try:
-            await asyncio.wait_for(asyncio.shield(self.gone), max(1.0, deadline - loop.time()) + closing_time)
+            patience = max(1.0, self._deadline - loop.time()) + self.info.closing_time
+            await asyncio.wait_for(asyncio.shield(self.gone), patience)
         except TimeoutError:
             self.master._log.warning("%s: the transport did not close in time", self.slave.name)
         # connection_lost comes while the port is still open; it may be opened again only when it is closed.
-        while self._port is not None and self._port.is_open and loop.time() < deadline + closing_time + 1.0:
+        until = max(loop.time(), self._deadline) + 1.0
+        while self._port is not None and self._port.is_open and loop.time() < until:
             await asyncio.sleep(0.005)
+
+    async def _give_up_opening(self) -> bool:
+        """Cancel the attempt to open; whether there is a transport all the same."""
+        opening = self._opening
+        if opening is None:
+            return False
+        opening.cancel()
+        await asyncio.wait([opening], timeout=_GIVING_UP)
+        if self.transport is None and opening.done() and not opening.cancelled() and opening.exception() is None:
+            await asyncio.wait([self.made, self.gone], timeout=1.0)  # connection_made comes soon, and aborts
+        return self.transport is not None

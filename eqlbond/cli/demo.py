@@ -2,6 +2,7 @@
 
 Two bonds in this process, joined by ptys that a pty wire shapes in real time. Half-way one line is hung up, and a
 little later it is enslaved again. The file's own transfer numbers its pieces and asks again for missing ones.
+With --multilink the lines speak PPP, and Multilink brings every packet in order.
 """
 
 from __future__ import annotations
@@ -26,7 +27,9 @@ from eqlbond.cli import options
 from eqlbond.cli.transfer import LEAST_MTU, FileReceiver, FileSender
 from eqlbond.codec.slip import Slip
 from eqlbond.core.line_model import LineSpec
+from eqlbond.core.multilink import Multilink
 from eqlbond.exceptions import ConfigurationError
+from eqlbond.ppp.config import Ppp
 
 _FILE_OF_1995 = 289284
 _DOWN_FOR = 4.0
@@ -50,6 +53,7 @@ def add_parser(subparsers: Any) -> None:
         help="the lines' rates, bit/s; default 57600,28800,14400,9600",
     )
     parser.add_argument("--mtu", type=int, default=900, help="largest packet, bytes; default 900")
+    parser.add_argument("--multilink", action="store_true", help="PPP Multilink in place of SLIP: fragments, in order")
     parser.add_argument("--no-cut", action="store_true", help="leave all lines up")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures to FILE")
     parser.add_argument("--quiet", action="store_true", help="no progress, only the table")
@@ -133,6 +137,18 @@ async def _cut_and_revive(
     screen.note(f"  -- the line of {rate:.0f} bit/s is enslaved again --")
 
 
+async def _wait_for_all(master: Master, slaves: list[SerialSlave]) -> None:
+    """Until every line carries packets."""
+    await master.wait_open(10)
+    async with asyncio.timeout(10):
+        while not all(slave.up for slave in slaves):
+            await asyncio.sleep(0.01)
+
+
+def _sent(slaves: list[SerialSlave], before: list[int]) -> list[int]:
+    return [slave.member.bytes_sent - count for slave, count in zip(slaves, before, strict=True)]
+
+
 async def _demo(args: argparse.Namespace, data: bytes) -> dict[str, Any]:
     loop = asyncio.get_running_loop()
     me = asyncio.current_task()
@@ -144,9 +160,12 @@ async def _demo(args: argparse.Namespace, data: bytes) -> dict[str, Any]:
         receiver: list[FileReceiver] = []
         sender: list[FileSender] = []
 
+        framing = Ppp() if args.multilink else Slip()
+        multilink = Multilink(mrru=max(1500, args.mtu)) if args.multilink else None
+
         def slaves(end: str) -> list[SerialSlave]:
             return [
-                SerialSlave(getattr(line, end), 115200, rate=rate, framing=Slip(), name=f"{rate:.0f}{end}")
+                SerialSlave(getattr(line, end), 115200, rate=rate, framing=framing, name=f"{rate:.0f}{end}")
                 for line, rate in zip(wire.lines, rates, strict=True)
             ]
 
@@ -156,19 +175,22 @@ async def _demo(args: argparse.Namespace, data: bytes) -> dict[str, Any]:
                 near,
                 scheduler=options.SCHEDULERS[args.scheduler](),
                 mtu=args.mtu,
+                multilink=multilink,
                 on_packets=lambda packets: sender[0].take(packets),
             ) as a,
             Master(
                 far,
                 scheduler=options.SCHEDULERS[args.scheduler](),
                 mtu=args.mtu,
+                multilink=multilink,
                 on_packets=lambda packets: receiver[0].take(packets),
             ) as b,
         ):
-            sender.append(FileSender(a, data))
+            sender.append(FileSender(a, data, ordered=args.multilink))
             receiver.append(FileReceiver(b.send_nowait, args.mtu))
-            await a.wait_open(5)
-            await b.wait_open(5)
+            await _wait_for_all(a, near)
+            await _wait_for_all(b, far)
+            before = [slave.member.bytes_sent for slave in near]  # by PPP's negotiation
             total = len(sender[0].pieces)
             start = loop.time()
             lines = [_Line(rate, start) for rate in rates]
@@ -182,7 +204,7 @@ async def _demo(args: argparse.Namespace, data: bytes) -> dict[str, Any]:
                         line.mark(slave.up, now)
                     done = receiver[0].received / total
                     states = ["up" if slave.up else "DOWN" for slave in near]
-                    screen.draw(lines, states, done, now - start, [slave.member.bytes_sent for slave in near])
+                    screen.draw(lines, states, done, now - start, _sent(near, before))
                     if cutting is None and done >= 0.45 and len(rates) > 1 and not args.no_cut:
                         ends = [(a, near[1]), (b, far[1])]
                         cutting = asyncio.ensure_future(_cut_and_revive(wire, 1, ends, screen, rates[1]))
@@ -198,11 +220,14 @@ async def _demo(args: argparse.Namespace, data: bytes) -> dict[str, Any]:
             for line in lines:
                 line.mark(False, start + seconds)
             reclaimed = sum(line.reclaimed for line in a.stats().lines)
-            sent = [slave.member.bytes_sent for slave in near]
+            sent = _sent(near, before)
+            fragments = sum(line.fragments_sent for line in a.stats().lines)
             return {
                 "bytes": len(data),
                 "mtu": args.mtu,
                 "scheduler": args.scheduler,
+                "multilink": args.multilink,
+                "fragments": fragments if args.multilink else None,
                 "rates": rates,
                 "seconds": seconds,
                 "theory_seconds": sum(sent) * 10 / sum(rates),
@@ -224,7 +249,8 @@ def _print_table(figures: dict[str, Any]) -> None:
     total = sum(figures["line_bytes"])
     carried = sum(rate * up for rate, up in zip(figures["rates"], figures["up_seconds"], strict=True))
     print()
-    print(f"  {figures['bytes']} bytes in packets of {figures['mtu']}, scheduler {figures['scheduler']}")
+    how = ", PPP Multilink" if figures["multilink"] else ""
+    print(f"  {figures['bytes']} bytes in packets of {figures['mtu']}{how}, scheduler {figures['scheduler']}")
     print()
     print("      line bit/s    up s      bytes   share   its part of the sum")
     for rate, up, count in zip(figures["rates"], figures["up_seconds"], figures["line_bytes"], strict=True):
@@ -234,7 +260,11 @@ def _print_table(figures: dict[str, Any]) -> None:
     print(f"  achieved                          {figures['seconds']:8.1f} s")
     print(f"  of what the lines could carry     {figures['efficiency']:8.1%}")
     print(f"  file bytes only, as in 1995       {figures['payload_percent']:8.1f} %")
-    print(f"  reordered                         {figures['reordered']:8d} of {figures['pieces']} pieces")
+    if figures["multilink"]:
+        print(f"  fragments                         {figures['fragments']:8d}")
+        print(f"  out of order                      {figures['reordered']:8d} of {figures['pieces']} pieces")
+    else:
+        print(f"  reordered                         {figures['reordered']:8d} of {figures['pieces']} pieces")
     print(f"  taken back from the cut line      {figures['taken_back']:8d}")
     print(f"  lost and asked again              {figures['asked_again']:8d}")
     print(f"  came twice                        {figures['duplicates']:8d}")

@@ -9,10 +9,10 @@ import sys
 from collections.abc import Sequence
 
 import eqlbond
-from eqlbond.cli import bond, demo, simulate, wire
+from eqlbond.cli import bond, check, demo, run, simulate, steer, wire
 from eqlbond.exceptions import EqlbondError
 
-_COMMANDS = (demo, bond, simulate, wire)
+_COMMANDS = (demo, bond, run, check, steer, simulate, wire)
 
 
 def make_parser() -> argparse.ArgumentParser:

@@ -9,29 +9,9 @@ from typing import Any
 from eqlbond.aio.slave import SerialSlave
 from eqlbond.codec.slip import Slip
 from eqlbond.exceptions import ConfigurationError
-from eqlbond.schedulers import (
-    ActiveBackup,
-    DeficitRoundRobin,
-    EarliestDelivery,
-    Eql,
-    FlowHash,
-    Redundant,
-    RoundRobin,
-    Scheduler,
-)
+from eqlbond.schedulers.catalogue import SCHEDULERS
 
-SCHEDULERS: dict[str, Callable[[], Scheduler]] = {
-    "active-backup": ActiveBackup,
-    "deficit-round-robin": DeficitRoundRobin,
-    "earliest": EarliestDelivery,
-    "earliest-never-hold": lambda: EarliestDelivery(hold="never"),
-    "earliest-strict": lambda: EarliestDelivery(hold="strict"),
-    "eql": Eql,
-    "flow-hash": FlowHash,
-    "redundant": Redundant,
-    "round-robin": RoundRobin,
-}
-"""Schedulers by the name that commands know them by."""
+__all__ = ["SCHEDULERS", "add_scheduler", "rates", "serial_slave"]
 
 
 def add_scheduler(parser: argparse.ArgumentParser) -> None:

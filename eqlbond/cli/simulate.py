@@ -9,6 +9,8 @@ from collections.abc import Callable
 from typing import Any
 
 from eqlbond.cli.options import SCHEDULERS
+from eqlbond.core.half_duplex import HalfDuplex
+from eqlbond.core.multilink import Multilink
 from eqlbond.exceptions import ConfigurationError
 from eqlbond.sim import (
     Bulk,
@@ -33,6 +35,10 @@ def _changes(text: str) -> tuple[tuple[float, float], ...]:
     return tuple((float(time), float(rate)) for time, rate in pairs)
 
 
+def _switch(text: str) -> bool:
+    return text in ("1", "yes", "on")
+
+
 _LINE_OPTIONS: dict[str, Callable[[str], Any]] = {
     "bits_per_byte": float,
     "latency": float,
@@ -45,7 +51,9 @@ _LINE_OPTIONS: dict[str, Callable[[str], Any]] = {
     "cut": str,
     "rate_changes": _changes,
     "nominal_rate": float,
-    "tells_queue": lambda text: text in ("1", "yes", "on"),
+    "tells_queue": _switch,
+    "half_duplex": _switch,
+    "turns": lambda text: HalfDuplex() if _switch(text) else None,
     "priority": float,
     "mtu": int,
     "name": str,
@@ -133,6 +141,7 @@ def run(args: argparse.Namespace) -> int:
         mtu=args.mtu,
         frames=args.frames,
         until=args.until,
+        multilink=Multilink(mrru=max(1500, args.mtu)) if args.multilink else None,
     )
     if args.plot is not None:
         table.plot(args.plot)
@@ -178,6 +187,11 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     add("--runs", type=int, default=1, help="seeds from --seed on, and the means of their figures; default: 1")
     add(
         "--frames", choices=("codec", "size"), default="codec", help="real frames, or only their sizes, which is faster"
+    )
+    add(
+        "--multilink",
+        action="store_true",
+        help="bundle the lines by PPP Multilink (framing: PPP): in order, and in fragments",
     )
     add("--until", type=float, metavar="SECONDS", help="end then, whatever is under way")
     add("--plot", metavar="FILE", help="save a timeline and the delays as .png, .svg or .pdf (needs eqlbond[plot])")

@@ -119,10 +119,12 @@ class FileSender:
         master: the bond.
         data: the file.
         mtu: the largest packet, bytes; None: the bond's.
+        ordered: the bond keeps order: what asks for missing pieces stays behind those on their way.
     """
 
-    def __init__(self, master: Master, data: bytes, mtu: int | None = None) -> None:
+    def __init__(self, master: Master, data: bytes, mtu: int | None = None, *, ordered: bool = False) -> None:
         self._master = master
+        self._priority = 0 if ordered else 1
         mtu = master.mtu if mtu is None else mtu
         if mtu < LEAST_MTU:
             raise TransferFailed(f"an MTU of {mtu} bytes: the transfer needs {LEAST_MTU}")
@@ -166,7 +168,7 @@ class FileSender:
         deadline = loop.time() + patience
         wait = 0.5
         while loop.time() < deadline:
-            await self._master.send(seal(end), priority=1)
+            await self._master.send(seal(end), priority=self._priority)
             try:
                 async with asyncio.timeout(wait):
                     while True:

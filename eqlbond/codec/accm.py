@@ -17,6 +17,8 @@ ESCAPE: Final = 0x7D
 FLIP: Final = 0x20
 DEFAULT_ACCM: Final = 0xFFFFFFFF
 """All control characters are escaped, until LCP agrees on less."""
+XON_XOFF: Final = 1 << 0x11 | 1 << 0x13
+"""The map that escapes XON and XOFF, for lines with software flow control."""
 
 _ESCAPE_BYTE: Final = bytes((ESCAPE,))
 _FLAG_BYTE: Final = bytes((FLAG,))

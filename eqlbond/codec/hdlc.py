@@ -12,9 +12,9 @@ from typing import Any, Final
 
 import attrs
 
-from eqlbond.codec.accm import DEFAULT_ACCM, ESCAPE, FLAG, accm_tables, unescape
+from eqlbond.codec.accm import DEFAULT_ACCM, ESCAPE, FLAG, XON_XOFF, accm_tables, unescape
 from eqlbond.codec.fcs import FCS16_SIZE, FCS32_SIZE, fcs16_good, fcs16_trailer, fcs32_good, fcs32_trailer
-from eqlbond.codec.ip import is_ip_packet
+from eqlbond.codec.ip import V6_HEADER, V6_PAYLOAD_LENGTH, is_ip_packet
 from eqlbond.codec.limits import check_max_frame, receive_limit
 from eqlbond.codec.stuffing import END, ESC, Splitter
 from eqlbond.codec.stuffing import unescape as slip_unescape
@@ -87,8 +87,12 @@ def hdlc_encode(protocol: int, payload: bytes, options: HdlcOptions = DEFAULTS, 
 
 
 def default_protocol(payload: bytes) -> int:
-    """The protocol of a packet that names none: IPv6 by its version field, else IPv4."""
-    return IPV6 if payload and payload[0] >> 4 == 6 else IPV4
+    """The protocol of a packet that names none: IPv6 where it has such a header, version and length, else IPv4."""
+    if len(payload) >= V6_HEADER and payload[0] >> 4 == 6:
+        length = int.from_bytes(payload[V6_PAYLOAD_LENGTH], "big")
+        if length + V6_HEADER == len(payload):
+            return IPV6
+    return IPV4
 
 
 class HdlcFramer:
@@ -345,6 +349,11 @@ class Hdlc:
 
     def __attrs_post_init__(self) -> None:
         check_max_frame(self.max_frame)
+
+    @property
+    def escapes_xonxoff(self) -> bool:
+        """Whether the line may do software flow control."""
+        return self.accm & XON_XOFF == XON_XOFF
 
     def framer(self, mtu: int) -> HdlcFramer:
         """A framer for one connection that carries packets of up to `mtu` bytes.

@@ -101,7 +101,7 @@ def flow_key(payload: bytes) -> Hashable | None:
             return None
     elif first >> 4 == 6 and len(payload) >= V6_HEADER:
         addresses = payload[V6_ADDRESSES]
-        protocol, start = _walk_extensions(payload)
+        protocol, start = upper_layer(payload)
         if not start:
             return protocol, addresses
     else:
@@ -116,8 +116,11 @@ def flow_key(payload: bytes) -> Hashable | None:
     return protocol, addresses
 
 
-def _walk_extensions(payload: bytes) -> tuple[int, int]:
-    """The upper protocol of an IPv6 packet and where it starts; 0 as the start where it is not to be seen."""
+def upper_layer(payload: bytes) -> tuple[int, int]:
+    """The upper protocol of an IPv6 packet and where it starts; 0 as the start where it is not to be seen.
+
+    That is so in a fragment, and behind a header that is cut or not known.
+    """
     protocol = payload[V6_NEXT_HEADER]
     start = V6_HEADER
     for _ in range(_V6_MOST_EXTENSIONS):

@@ -14,6 +14,7 @@ import attrs
 from eqlbond.codec.ip import ip_packet_at_end, ip_version, is_ip_packet, is_uncompressed_tcp
 from eqlbond.codec.limits import check_max_frame, receive_limit
 from eqlbond.codec.stuffing import END, ESC, StuffedDecoder, escape, escape_dense, escaped_size, is_dense, unescape
+from eqlbond.exceptions import ConfigurationError
 from eqlbond.packet import Packet
 
 REMEDIES: Final[Mapping[str, str]] = {
@@ -197,6 +198,10 @@ class Slip:
         ip_only: drop what is neither IPv4 nor IPv6. Use it where only IP is carried: it catches much line noise.
         leading_end: send an END before each frame, too, so that line noise is not taken for its beginning. A
             peer that cannot stand empty frames needs False.
+        outfill: seconds without sending after which an END goes, so that the far end hears that the line lives; None:
+            never. As with Linux's SLIP it may take two such periods.
+        keepalive: seconds without receiving after which the line is taken for dead; None: never. The far end needs
+            an outfill of less than half of it.
 
     Raises:
         ConfigurationError: an option has a value that cannot work.
@@ -205,9 +210,22 @@ class Slip:
     max_frame: int | None = attrs.field(default=None, kw_only=True)
     ip_only: bool = attrs.field(default=False, kw_only=True)
     leading_end: bool = attrs.field(default=True, kw_only=True)
+    outfill: float | None = attrs.field(default=None, kw_only=True)
+    keepalive: float | None = attrs.field(default=None, kw_only=True)
 
     def __attrs_post_init__(self) -> None:
         check_max_frame(self.max_frame)
+        for field, value in (("outfill", self.outfill), ("keepalive", self.keepalive)):
+            good = isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < float("inf")
+            if value is not None and not good:
+                raise ConfigurationError(field, f"seconds above 0, or None, not {value!r}")
+        if self.outfill is not None and not self.leading_end:
+            raise ConfigurationError("outfill", "sends empty frames, which leading_end=False is to avoid")
+
+    @property
+    def idle_frame(self) -> bytes:
+        """An END: a frame without content, which receivers drop (RFC 1055)."""
+        return b"\xc0"
 
     def framer(self, mtu: int) -> SlipFramer:
         """A framer for one connection that carries packets of up to `mtu` bytes.

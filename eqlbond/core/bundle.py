@@ -16,12 +16,15 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Hashable
 
+import attrs
+
 from eqlbond.core.fragments import Fragment, protocol_of
-from eqlbond.core.link import Link, NegotiatedFraming, PlainLink
+from eqlbond.core.link import Link, NegotiatedFraming, PlainLink, WatchedFraming, WatchedLink
 from eqlbond.core.member import Member
 from eqlbond.core.multilink import Multilink, Mux
 from eqlbond.core.policy import Policy
 from eqlbond.core.ppp_connection import PppConnection, as_event
+from eqlbond.core.queues import QueueDiscipline
 from eqlbond.core.sender import Sender
 from eqlbond.core.timers import Deadlines
 from eqlbond.events import (
@@ -35,7 +38,7 @@ from eqlbond.events import (
     SlaveDown,
     SlaveUp,
 )
-from eqlbond.exceptions import AlreadyEnslaved, ConfigurationError, NotEnslaved
+from eqlbond.exceptions import AlreadyEnslaved, ConfigurationError, NotEnslaved, TooManySlaves
 from eqlbond.packet import Packet
 from eqlbond.ppp.config import Ppp
 from eqlbond.ppp.negotiation import RandomSource
@@ -44,6 +47,12 @@ from eqlbond.schedulers.base import Line, Scheduler
 from eqlbond.stats import BondStats
 
 _MOST_EVENTS = 10000
+
+
+def _check_count(field: str, value: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ConfigurationError(field, f"a number of lines from 1, not {value!r}")
+    return value
 
 
 class Bundle:
@@ -55,9 +64,12 @@ class Bundle:
         queue_bytes: payload that may wait, bytes; beyond it the bond is `full`.
         queue_time: the same in seconds of the bond's rate; raised to what the scheduler needs to keep every
             line busy. The lower of the two limits holds.
-        flow_of: tells a packet's flow where the sender gave none; None: no flows.
+        flow_of: tells a packet's flow where the sender gave none; None: as the `queue` does, or no flows.
+        queue: how packets wait, such as `FqCoDel()`; None: first in, first out.
         multilink: bundle the lines by PPP Multilink; all members have `Ppp` framing then.
         random: for PPP; `random.SystemRandom()` on real links. Needed where a member has `Ppp` framing.
+        min_slaves: how many lines have to be up for packets to go; with fewer they wait.
+        max_slaves: how many members the bond may have; None: any number.
 
     Raises:
         ConfigurationError: a value cannot work.
@@ -71,9 +83,15 @@ class Bundle:
         queue_bytes: int = 262144,
         queue_time: float = 0.5,
         flow_of: Callable[[bytes], Hashable] | None = None,
+        queue: QueueDiscipline | None = None,
         multilink: Multilink | None = None,
         random: RandomSource | None = None,
+        min_slaves: int = 1,
+        max_slaves: int | None = None,
     ) -> None:
+        self.min_slaves = _check_count("min_slaves", min_slaves)
+        self.max_slaves: int | None = None
+        self.set_max_slaves(max_slaves)
         self._events: deque[Event] = deque(maxlen=_MOST_EVENTS)
         self._policy = Policy(scheduler, self._events.append)
         self._random = random
@@ -88,13 +106,20 @@ class Bundle:
             self._mux = Mux(multilink, random)
             self._policy.resequenced()
         self._sender = Sender(
-            self._policy, self._mux, mtu=mtu, queue_bytes=queue_bytes, queue_time=queue_time, flow_of=flow_of
+            self._policy,
+            self._mux,
+            mtu=mtu,
+            queue_bytes=queue_bytes,
+            queue_time=queue_time,
+            flow_of=flow_of,
+            queue=queue,
         )
         self.mtu = mtu
         self.members: list[Member] = []
         self.send = self._sender.send
         self.ready = self._sender.ready
         self._up: tuple[Line, ...] = ()  # in the order in which they came up
+        self._enough = False
         self._framings: dict[object, object] = {}
         self._links: Deadlines[Member] = Deadlines()
         self._freed: list[Packet] = []  # set free by Multilink, to be delivered
@@ -109,11 +134,14 @@ class Bundle:
 
         Raises:
             AlreadyEnslaved: it belongs to the bond already.
+            TooManySlaves: the bond has `max_slaves` members.
             ConfigurationError: it cannot carry packets of the bond's MTU.
         """
         if member in self.members:
             raise AlreadyEnslaved(f"{member.name} serves this bond already")
-        if member.mtu_limit is not None and member.mtu_limit < self.mtu:
+        if self.max_slaves is not None and len(self.members) >= self.max_slaves:
+            raise TooManySlaves(f"{member.name}: the bond may have {self.max_slaves} slaves (max_slaves)")
+        if member.mtu_limit is not None and member.mtu_limit < self.mtu and self._mux is None:
             problem = f"{member.name} carries {member.mtu_limit} bytes, the bond's MTU is {self.mtu}"
             raise ConfigurationError("mtu", problem)
         member.framing.framer(self.mtu)
@@ -157,11 +185,16 @@ class Bundle:
         if isinstance(framing, Ppp):
             assert self._random is not None
             if self._mux is None:
-                return PppConnection(framing, self._random, None)
+                # The peer may send packets of the bond's size, whatever it was told when the value was made.
+                config = attrs.evolve(framing, mru=max(framing.mru, self.mtu))
+                return PppConnection(config, self._random, None)
             member.stamp = self._number
             return PppConnection(self._mux.line_config(framing), self._random, self._mux)
         if isinstance(framing, NegotiatedFraming):
             return framing.link(self.mtu)
+        if isinstance(framing, WatchedFraming) and (framing.outfill is not None or framing.keepalive is not None):
+            framer = framing.framer(self.mtu)
+            return WatchedLink(framer, self.mtu, framing.outfill, framing.keepalive, framing.idle_frame)
         return PlainLink(framing.framer(self.mtu), self.mtu)
 
     def _number(self, fragment: Fragment) -> None:
@@ -184,6 +217,7 @@ class Bundle:
             member.lost["in the port"] = member.lost.get("in the port", 0) + len(begun)
             begun = []
         link = member.link
+        self._note_gone(member, member.gone_number)
         member.disconnect(now, reason)
         self._events.extend(link.take_events(member.owner))
         self._sender.forget(member)
@@ -208,6 +242,7 @@ class Bundle:
         was_up = member.line.up
         reclaimed = self._sender.take_back(member, now)
         member.retire()
+        self._note_gone(member, member.last_number)
         member.reclaimed += reclaimed
         self._tell_down(member, now, reason, None, reclaimed)
         link.terminate(now)
@@ -232,10 +267,31 @@ class Bundle:
         """The member's port could not be opened."""
         self._events.append(SlaveDown(now, member.owner, reason, error))
 
+    def tell(self, event: Event) -> None:
+        """Put an event of the driver's own among the bond's."""
+        self._events.append(event)
+
     def _line_left(self, member: Member, now: float, reason: str) -> None:
-        self._lines_are(tuple(line for line in self._up if line is not member.line), now)
-        if not self._up:
-            self._events.append(BondDown(now, f"{member.name}: {reason}"))
+        left = tuple(line for line in self._up if line is not member.line)
+        self._lines_are(left, now, f"{member.name}: {reason}")
+
+    def set_min_slaves(self, number: int, now: float) -> None:
+        """Change how many lines have to be up for packets to go. Raises `ConfigurationError`."""
+        if self.max_slaves is not None and _check_count("min_slaves", number) > self.max_slaves:
+            raise ConfigurationError("min_slaves", f"{number} is above max_slaves, which is {self.max_slaves}")
+        self.min_slaves = _check_count("min_slaves", number)
+        self._lines_are(self._up, now, f"{len(self._up)} lines are up, min_slaves is {number} now")
+        self._sender.place_waiting(now)
+
+    def set_max_slaves(self, number: int | None) -> None:
+        """Change how many members the bond may have; None: any number. Those that are there stay.
+
+        Raises:
+            ConfigurationError: it is no number from `min_slaves` on.
+        """
+        if number is not None and _check_count("max_slaves", number) < self.min_slaves:
+            raise ConfigurationError("max_slaves", f"{number} is below min_slaves, which is {self.min_slaves}")
+        self.max_slaves = number
 
     def set_rate(self, member: Member, rate: float | None, now: float, *, bits_per_byte: float | None = None) -> None:
         """Change what the line carries, bit/s, and, unless None, the bits of a byte. Raises `ConfigurationError`."""
@@ -288,8 +344,13 @@ class Bundle:
 
     @property
     def up(self) -> bool:
-        """Whether any line is up."""
-        return bool(self._up)
+        """Whether packets go: `min_slaves` lines are up."""
+        return self._enough
+
+    @property
+    def fragment_header(self) -> int:
+        """Bytes that Multilink puts before each fragment; 0 without it."""
+        return 0 if self._mux is None else self._mux.fragmenter.overhead
 
     @property
     def queued_packets(self) -> int:
@@ -332,14 +393,22 @@ class Bundle:
 
     # -- lines and connections
 
-    def _lines_are(self, up: tuple[Line, ...], now: float) -> None:
-        """The set of lines that are up, or what one of them carries, has changed."""
+    def _lines_are(self, up: tuple[Line, ...], now: float, why: str = "") -> None:
+        """The set of lines that are up, or what one of them carries, or how many there have to be, has changed."""
         self._up = up
+        enough = len(up) >= self.min_slaves
         if self._mux is not None:
             # 1.15: a peer may escape control characters, about one byte in eight.
             size = 1.15 * (self._mux.config.mrru + 16)
             self._mux.set_patience(max((size * line.byte_time + line.latency for line in up), default=0.0))
-        self._sender.lines_are(up, self.members, now)
+        self._sender.lines_are(up if enough else (), self.members, now)
+        if enough != self._enough:
+            self._enough = enough
+            if not enough:  # what the lines that stay have planned waits, too
+                for member in self.members:
+                    if member.line.up:
+                        self._sender.take_back(member, now)
+            self._events.append(BondUp(now) if enough else BondDown(now, why))
 
     def _after_link(self, member: Member, now: float) -> None:
         """The member's connection has moved: it came up, went down, failed, or has control frames to send."""
@@ -352,7 +421,7 @@ class Bundle:
         """Something of the bundle has moved: its links, its network protocols, or both."""
         mux = self._mux
         assert mux is not None
-        mux.flush()
+        mux.flush(now)
         for news in mux.network.take_events():
             event = as_event(news, None)
             if event is not None:
@@ -361,14 +430,17 @@ class Bundle:
             self._follow(member, now)
         self._freed += mux.take_free(now)
         if not mux.links:
-            self._sender.begin_anew()
+            self._sender.begin_anew(self.members)
+            for member in self.members:
+                member.gone_number = -1
 
     def _follow(self, member: Member, now: float) -> None:
         link = member.link
         if link is None:
             return
         output = link.take_output()
-        if output:
+        # A filler is for a line that has nothing to send; behind a stuck port they would gather without end.
+        if output and not (isinstance(link, WatchedLink) and member.wants_to_send()):
             member.control.extend(output)
         self._events.extend(link.take_events(member.owner))
         if link.failure is not None:
@@ -384,35 +456,46 @@ class Bundle:
             self._links.set(member, deadline)
         if link.up != member.line.up and not member.retired:
             if link.up:
-                first = not self._up
                 mtu = min(link.mtu, self.mtu if member.mtu_limit is None else member.mtu_limit)
                 if self._mux is not None:
-                    mtu = link.mtu
-                    member.last_number = self._mux.fragmenter.next_number - 1
+                    mtu = link.mtu if member.mtu_limit is None else min(link.mtu, member.mtu_limit)
+                    member.first_number = self._mux.fragmenter.next_number
+                    member.last_number = member.first_number - 1
                 member.told_down = False
+                if isinstance(link, PppConnection) and self._mux is None and link.mtu < self.mtu:
+                    remedy = f"lower the bond's MTU ({self.mtu}) to it, or raise the peer's MRU"
+                    self._events.append(LineTrouble(now, member.owner, f"the peer's MRU is {link.mtu}", remedy))
                 member.go_up(mtu, self._framing_of(member))
                 self._events.append(SlaveUp(now, member.owner))
                 self._lines_are((*self._up, member.line), now)
-                if first:
-                    self._events.append(BondUp(now))
                 self._sender.place_waiting(now)
             else:
-                goodbye = "the peer ended the connection"
-                again = "the connection is being negotiated again"
-                self._paused(member, now, goodbye if link.leaving else again)
+                reason = "the connection is being negotiated again"
+                if link.leaving:
+                    reason = getattr(link, "ending", None) or "the peer ended the connection"
+                self._paused(member, now, reason)
         self._sender.serve(member)
 
     def _paused(self, member: Member, now: float, reason: str) -> None:
         """The connection is there and carries no packets for the moment."""
         reclaimed = self._sender.take_back(member, now)
         member.pause()
+        self._note_gone(member, member.last_number)
         member.reclaimed += reclaimed
         self._tell_down(member, now, reason, None, reclaimed)
         self._line_left(member, now, reason)
         self._sender.place_waiting(now)
 
+    def _note_gone(self, member: Member, number: int) -> None:
+        """A line leaves the bundle; the fragments that have gone by it, up to this number, are not sent again."""
+        if self._mux is not None:
+            fragmenter = self._mux.fragmenter
+            fragmenter.gone = max(fragmenter.gone, number)
+            member.gone_number = -1
+
     def _tell_down(self, member: Member, now: float, reason: str, error: BaseException | None, reclaimed: int) -> None:
         """Once for each time that the line was up, or was to come up."""
+        member.down_reason, member.down_error = reason, error
         if not member.told_down:
             member.told_down = True
             self._events.append(SlaveDown(now, member.owner, reason, error, reclaimed))
@@ -434,6 +517,9 @@ class Bundle:
         `unsent` is what the port still holds of earlier bytes, where it tells.
         """
         data = self._sender.data_to_send(member, now, room, unsent)
+        if member.framing_error is not None:
+            self._events.append(LineTrouble(now, member.owner, "the framing raised", repr(member.framing_error)))
+            member.framing_error = None
         if member.line.rate is not None and member.learn_rate(now):
             self._events.append(RateChanged(now, member.owner, member.line.rate, measured=True))
             self._line_moved(member, now)
@@ -448,6 +534,8 @@ class Bundle:
     def receive(self, member: Member, data: bytes, now: float) -> list[Packet]:
         """Take what the member's port has read; return the packets for the application, in order of arrival."""
         packets = member.receive(data, now)
+        if member.takes_turns:
+            self._sender.serve(member)
         link = member.link
         if link is not None:
             if link.stirred:
@@ -503,6 +591,11 @@ class Bundle:
         return self._count_delivered(self._take_freed()) if self._freed else []
 
     @property
+    def reassembling(self) -> bool:
+        """Whether received fragments wait for others, or for the time after which those count as lost."""
+        return self._mux is not None and self._mux.reassembler.next_deadline() is not None
+
+    @property
     def has_news(self) -> bool:
         """Whether there are events to take or ports to serve."""
         return self._sender.busy or bool(self._events) or self._rearm
@@ -532,4 +625,5 @@ class Bundle:
             queued_packets=self._sender.queued_packets,
             queued_bytes=self._sender.backlog,
             dropped=self._dropped(),
+            marked=self._sender.marked,
         )

@@ -4,6 +4,7 @@ A fragment gets its number when it begins to go to a port, or when a later one d
 again at will. With it all that are in front of it get theirs, so numbers follow the order in which packets entered.
 On each link they rise, since a line's plan is in that order; only a fragment that a line gives back after
 it was numbered may go out of turn, by another link, which receivers take as long as they still wait for it.
+Packets that pass others (`Packet.express`) pass what has no number yet, and nothing else.
 """
 
 from __future__ import annotations
@@ -13,8 +14,9 @@ from collections.abc import Sequence
 
 import attrs
 
+from eqlbond.codec.hdlc import default_protocol
 from eqlbond.codec.multilink import MP, encode_header, encode_protocol, header_size
-from eqlbond.packet import IPV4, IPV6, Packet
+from eqlbond.packet import Packet
 
 
 @attrs.define(eq=False)
@@ -24,14 +26,22 @@ class Fragment(Packet):
     begin: bool = True
     end: bool = True
     number: int | None = None
+    last: int = 0
+    """The number of its packet's last fragment, once it has a number."""
     whole: Packet | None = None
+    maker: object = None
+    """The `Fragmenter` that it is from."""
 
 
 def protocol_of(packet: Packet) -> int:
     """The packet's PPP protocol number; by the IP version where none was given."""
-    if packet.protocol is not None:
-        return packet.protocol
-    return IPV6 if packet.payload[:1] and packet.payload[0] >> 4 == 6 else IPV4
+    return default_protocol(packet.payload) if packet.protocol is None else packet.protocol
+
+
+def queue_order(packet: Packet) -> tuple[int, int]:
+    """The order in which packets that come back are to go: what has a number by that, the others as they entered."""
+    number = packet.number if isinstance(packet, Fragment) else None
+    return (1, packet.sequence) if number is None else (0, number)
 
 
 class Fragmenter:
@@ -46,9 +56,12 @@ class Fragmenter:
         self._header = header_size(short)
         self._blank = bytes(self._header)
         self._next = 0
-        self._unnumbered: deque[list[Fragment]] = deque()
-        self.packets = 0
-        self.fragments = 0
+        self._express: deque[list[Fragment]] = deque()  # unnumbered, and in front of the others
+        self._plain: deque[list[Fragment]] = deque()
+        self.express_run = 0
+        """Bytes that have passed others since one of those began to go."""
+        self.gone = -1
+        """The highest number that has left whole on a link that has ended."""
 
     @property
     def overhead(self) -> int:
@@ -78,25 +91,35 @@ class Fragmenter:
                 head = self._blank if index else self._blank + field
                 fragments.append(self._fragment(packet, head + data, index == 0, index == len(sizes) - 1))
         if packet.express:
-            self._unnumbered.appendleft(fragments)  # ahead of all that can still be planned again
+            self._express.append(fragments)
+            self.express_run += len(payload)
         else:
-            self._unnumbered.append(fragments)
-        self.packets += 1
+            self._plain.append(fragments)
         return fragments
 
     def _fragment(self, packet: Packet, payload: bytes, begin: bool, end: bool) -> Fragment:
         fragment = Fragment(payload, MP, None, packet.priority, packet.flow, packet.sequence, packet.entered)
         fragment.begin, fragment.end, fragment.whole = begin, end, packet
         fragment.express = packet.express
-        self.fragments += 1
+        fragment.maker = self
         return fragment
 
     def number(self, fragment: Fragment) -> None:
         """The fragment begins to go: it and all in front of it get their numbers."""
         while fragment.number is None:
-            for each in self._unnumbered.popleft():
+            group = (self._express or self._plain).popleft()
+            if not group[0].express:
+                self.express_run = 0
+            last = self._next + len(group) - 1
+            for each in group:
                 each.number = self._next
+                each.last = last
                 self._next += 1
                 header = encode_header(each.number, each.begin, each.end, self._short)
                 each.payload = header + each.payload[self._header :]
                 each.sized_for = None
+
+    def withdraw(self) -> None:
+        """All that has no number was taken back, to be cut again."""
+        self._express.clear()
+        self._plain.clear()

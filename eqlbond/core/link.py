@@ -96,6 +96,26 @@ class NegotiatedFraming(Framing, Protocol):
         ...
 
 
+@runtime_checkable
+class WatchedFraming(Framing, Protocol):
+    """A framing without negotiation whose idle lines can be kept alive and watched, as those of Linux's SLIP can."""
+
+    @property
+    def outfill(self) -> float | None:
+        """Seconds without sending after which an `idle_frame` goes; None: never."""
+        ...
+
+    @property
+    def keepalive(self) -> float | None:
+        """Seconds without receiving after which the line is taken for dead; None: never."""
+        ...
+
+    @property
+    def idle_frame(self) -> bytes:
+        """What keeps an idle line alive: bytes that the far end receives and drops."""
+        ...
+
+
 class PlainLink:
     """A connection that needs no negotiation: up from the start, a framer and nothing else."""
 
@@ -162,3 +182,63 @@ class PlainLink:
     def take_events(self, owner: Any) -> list[Event]:
         """Nothing happens."""
         return []
+
+
+class WatchedLink(PlainLink):
+    """A plain connection with the two timers of Linux's SLIP line discipline (drivers/net/slip): outfill, keepalive.
+
+    As there, an outfill period in which anything was sent is not idle, so up to two periods may pass between
+    the last frame and the first filler; a peer's `keepalive` has to be longer than that.
+    """
+
+    __slots__ = ("_encode", "_fill_at", "_heard", "_idle_frame", "_keepalive", "_outfill", "_output", "_quiet")
+
+    def __init__(
+        self, framer: Framer, mtu: int, outfill: float | None, keepalive: float | None, idle_frame: bytes
+    ) -> None:
+        super().__init__(framer, mtu)
+        self._outfill = outfill
+        self._keepalive = keepalive
+        self._idle_frame = idle_frame
+        self._encode = framer.encode
+        self.encode = self._encode_and_note
+        self._quiet = True
+        self._fill_at = self._heard = 0.0
+        self._output: list[bytes] = []
+
+    def _encode_and_note(self, packet: Packet) -> bytes:
+        self._quiet = False
+        return self._encode(packet)
+
+    def start(self, now: float) -> None:
+        """Both timers begin."""
+        self._heard = now
+        self._fill_at = now + (self._outfill or 0.0)
+
+    def receive(self, data: bytes, now: float) -> list[Packet]:
+        """Unframe; whatever arrives shows that the line lives."""
+        self._heard = now
+        return self.receive_frames(data)
+
+    def take_output(self) -> list[bytes]:
+        """The filler, where one is due."""
+        output, self._output = self._output, []
+        return output
+
+    def next_deadline(self) -> float | None:
+        """The earlier of the two timers."""
+        dead_at = None if self._keepalive is None else self._heard + self._keepalive
+        if self._outfill is None:
+            return dead_at
+        return self._fill_at if dead_at is None else min(self._fill_at, dead_at)
+
+    def tick(self, now: float, queue_delay: float = 0.0) -> None:
+        """A timer has run out, or would have, had nothing been received."""
+        if self._keepalive is not None and now >= self._heard + self._keepalive:
+            self.failure = f"nothing was received for {self._keepalive:g} s"
+            return
+        if self._outfill is not None and now >= self._fill_at:
+            if self._quiet:
+                self._output.append(self._idle_frame)
+            self._quiet = True
+            self._fill_at = now + self._outfill

@@ -10,11 +10,13 @@ still holds, that corrects the clock.
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable
 from typing import Any
 
 from eqlbond.codec.base import Framing
+from eqlbond.codec.slip import Slip
 from eqlbond.core.fragments import Fragment
 from eqlbond.core.link import Link
 from eqlbond.exceptions import ConfigurationError
@@ -27,7 +29,7 @@ HIGH = 0.040
 """Seconds of bytes that the port holds: between these (a single byte may be longer)."""
 
 # Sparse flows may not keep bulk from a line for ever: after so many of their bytes one planned frame goes.
-_EXPRESS_QUANTUM = 3000
+EXPRESS_QUANTUM = 3000
 _RATE_WINDOW = 1.0
 RETRY = 0.005
 """Seconds until a port that took nothing is asked again, at the earliest."""
@@ -83,9 +85,13 @@ class Member:
         ConfigurationError: a value cannot work.
     """
 
+    takes_turns = False
+    """Whether what is heard on the line tells when this end may send (`HalfDuplexMember`)."""
+
     __slots__ = (
         "_express",
         "_express_run",
+        "_frames_by_size",
         "_held",
         "_lag",
         "_lag_since",
@@ -98,6 +104,7 @@ class Member:
         "_rest",
         "_sent",
         "_shift",
+        "_skipped",
         "_stalls",
         "_standing",
         "bytes_received",
@@ -106,8 +113,15 @@ class Member:
         "connections",
         "control",
         "departed",
+        "down_error",
+        "down_reason",
         "dropped",
+        "first_number",
+        "fragments",
+        "fragments_sent",
         "framing",
+        "framing_error",
+        "gone_number",
         "handed",
         "last_number",
         "line",
@@ -167,6 +181,8 @@ class Member:
         self.control: deque[bytes] = deque()
         self._express_run = 0
         self._held = 0
+        self._frames_by_size = self._skipped = False
+        self.framing_error: Exception | None = None  # for the bundle to tell, once a connection
         self._shift = 0.0
         self._rest = b""
         self._offset = 0
@@ -187,8 +203,15 @@ class Member:
         self.packets_received = self.payload_received = self.bytes_received = 0
         self.reclaimed = self.connections = 0
         self.retired = self.told_down = False
+        self.down_reason = "not opened yet"
+        """Why the line is not up, for people; from the last time that it went down."""
+        self.down_error: BaseException | None = None
         self.stamp: Callable[[Fragment], None] | None = None  # numbers a Multilink fragment that begins to go
+        self.fragments = (0, 0, 0)  # received, duplicates, lost: of the connections that have ended
+        self.fragments_sent = 0
+        self.first_number = 0  # of the fragments that may go here: what is older is not for a new connection
         self.last_number = -1
+        self.gone_number = -1  # of the last fragment that has left whole
         self.dropped: dict[str, int] = {}
         self.lost: dict[str, int] = {}
 
@@ -281,6 +304,8 @@ class Member:
         _put(self.line, "mtu", mtu)
         _put(self.line, "framing", framing)
         _put(self.line, "up", True)
+        # Only of our own SLIP is it known that the frame that gave a packet's size is the one to send.
+        self._frames_by_size = type(self.framing) is Slip
 
     def retire(self) -> None:
         """Carry no further packet; the frame that is on its way is finished."""
@@ -303,6 +328,10 @@ class Member:
             self.link.hang_up(now, reason)
             for reason, n in self.link.dropped.items():
                 self.dropped[reason] = self.dropped.get(reason, 0) + n
+            counts = getattr(self.link, "fragments", None)
+            if counts is not None:
+                received, duplicates, lost = self.fragments
+                self.fragments = received + counts.received, duplicates + counts.duplicates, lost + counts.lost
         self.link = None
         _put(self.line, "_size", _payload_size)
         self.control.clear()
@@ -315,14 +344,15 @@ class Member:
     def plan(self, packet: Packet, now: float, not_before: float) -> None:
         """Put the packet behind all that is planned; it does not start before `not_before`."""
         line = self.line
-        if not line.byte_time and not not_before and not self._held:
-            # Nothing is timed here; what the frame takes is seen when it is made.
+        if not line.byte_time and not not_before:  # nothing is timed: what the frame is longer is counted with it
             size = len(packet.payload)
-            self._plan.append((packet, size, 0.0, now))
+            self._plan.append((packet, size, 0.0, now - self._shift))
             self.planned_payload += size
             _set_planned(line, line.planned + size)
+            if line.free < now:
+                _set_free(line, now)
             return
-        size = packet.sized if packet.sized_for is line.framing else line.wire_size(packet)
+        size = line.wire_size(packet)
         start = line.free
         if start < now:
             start = now
@@ -335,6 +365,11 @@ class Member:
         self.planned_payload += len(packet.payload)
         _set_planned(line, line.planned + size)
         _set_free(line, start + size * line.byte_time)
+
+    @property
+    def express_packets(self) -> int:
+        """Packets that pass what is planned and have not begun to go."""
+        return len(self._express)
 
     def plan_express(self, packet: Packet, now: float) -> None:
         """Put the packet ahead of all that is planned, at the next frame boundary."""
@@ -369,8 +404,8 @@ class Member:
     def take_back_unsent(self, now: float) -> list[Packet]:
         """For a line that is cut: the packets whose frames cannot have left whole, by the byte clock."""
         sent = self._sent
-        while sent and sent[0][0] <= now and not self._stalls:  # nothing leaves a port that stands still
-            sent.popleft()
+        if not self._stalls:  # nothing leaves a port that stands still
+            self._forget_left(now)
         packets = [packet for _, packet in sent]
         sent.clear()
         if self._partial is not None:
@@ -390,7 +425,7 @@ class Member:
     def send_time(self, now: float) -> float | None:
         """When the port should be served next; now or earlier: at once; None: nothing to send."""
         if self._offset < len(self._rest) or self._express or self.control:
-            start = 0.0
+            start = -math.inf
         elif self._plan:
             start = self._plan[0][2]
         else:
@@ -428,8 +463,7 @@ class Member:
                 allowed = 1
             if allowed < room:
                 room = allowed
-            while self._sent and self._sent[0][0] <= now:
-                self._sent.popleft()
+            self._forget_left(now)
         else:
             unsent = unsent or 0
             if unsent != self.unsent:
@@ -447,6 +481,9 @@ class Member:
             if left == 0:
                 rest = self._next_frame(now, total * byte_time)
                 if not rest:
+                    if self._skipped:
+                        self._skipped = False
+                        continue
                     break
                 left = len(rest)
             if left <= room - total:
@@ -463,6 +500,8 @@ class Member:
                     self.payload_sent += len(packet.payload)
                     if byte_time:
                         self._sent.append((self.wire_free + total * byte_time, packet))
+                    elif packet.__class__ is Fragment:
+                        self.gone_number = self.last_number
             else:
                 end = self._offset + room - total
                 pieces.append(rest[self._offset : end])
@@ -493,16 +532,19 @@ class Member:
         if link is None or not self.line.up or not plan:
             return b""
         line = self.line
-        framing = line.framing
         pieces: list[bytes] = []
         total = expected = payload = 0
         frame = b""
+        gone = self.gone_number
         while plan and total < room:
             packet, size, _, _ = plan.popleft()
             if packet.__class__ is Fragment:
+                gone = self.last_number
                 self._stamp(packet)
-            made = packet.frame
-            frame = made if made is not None and packet.sized_for is framing else link.encode(packet)
+            frame = self._encode(link, packet)
+            if not frame:
+                expected += size
+                continue
             pieces.append(frame)
             total += len(frame)
             expected += size
@@ -512,9 +554,13 @@ class Member:
         self._express_run = 0
         self.planned_payload -= payload
         _set_planned(line, line.planned + total - expected)
+        if not pieces:
+            return b""
         self.packets_sent += len(pieces)
         self.payload_sent += payload
         over = total - room
+        if packet.__class__ is Fragment:
+            self.gone_number = max(self.gone_number, gone if over > 0 else self.last_number)
         if over > 0:  # the last one is finished another time
             self.packets_sent -= 1
             self.payload_sent -= len(packet.payload)
@@ -539,10 +585,11 @@ class Member:
                 self.wire_free = now
             elif backlog > HIGH:
                 return b""
-            sent = self._sent
-            while sent and sent[0][0] <= now:
-                sent.popleft()
+            self._forget_left(now)
         frame = self._next_frame(now, 0.0)
+        while not frame and self._skipped:
+            self._skipped = False
+            frame = self._next_frame(now, 0.0)
         size = len(frame)
         if not size:
             return b""
@@ -577,12 +624,7 @@ class Member:
             return frame
         if link is None or not self.line.up:
             return b""
-        if self._express and (
-            not self._plan
-            or self._express[0][0].priority > 0
-            or self._express_run < _EXPRESS_QUANTUM
-            or now < self._plan[0][2] > self.wire_free + ahead
-        ):
+        if self._express and (not self._plan or self._express_goes(now, ahead)):
             packet, size = self._express.popleft()
             self._express_run += size
         elif self._plan:
@@ -604,8 +646,11 @@ class Member:
             return b""
         if packet.__class__ is Fragment:
             self._stamp(packet)
-        made = packet.frame
-        frame = made if made is not None and packet.sized_for is self.line.framing else link.encode(packet)
+        frame = self._encode(link, packet)
+        if not frame:
+            self._skipped = True
+            _set_planned(self.line, self.line.planned - size)
+            return b""
         if len(frame) != size:
             _set_planned(self.line, self.line.planned + len(frame) - size)
             _set_free(self.line, self.line.free + (len(frame) - size) * self.line.byte_time)
@@ -616,12 +661,54 @@ class Member:
         self._rest, self._offset = frame, 0
         return frame
 
+    def _express_goes(self, now: float, ahead: float) -> bool:
+        """Whether the first express packet goes ahead of the first planned one."""
+        packet, first = self._express[0][0], self._plan[0][0]
+        if packet.__class__ is Fragment:
+            # Numbers rise on each link: what has one goes before what has none, and the lower one first.
+            assert isinstance(packet, Fragment)
+            number = first.number if isinstance(first, Fragment) else None
+            return number is None or (packet.number is not None and packet.number < number)
+        return (
+            packet.priority > 0
+            or self._express_run < EXPRESS_QUANTUM
+            or now < self._plan[0][2] > self.wire_free + ahead
+        )
+
+    def _forget_left(self, now: float) -> None:
+        """What has left the port, by the byte clock, cannot be taken back any more."""
+        sent = self._sent
+        while sent and sent[0][0] <= now:
+            packet = sent.popleft()[1]
+            if packet.__class__ is Fragment:
+                assert isinstance(packet, Fragment)
+                self.gone_number = max(self.gone_number, packet.number or 0)
+
+    def _encode(self, link: Link, packet: Packet) -> bytes:
+        """The packet's frame; b"" where the framing, which may be somebody's code, raised: it is lost and counted."""
+        frame = packet.frame
+        if frame is not None and self._frames_by_size and packet.sized_for is self.line.framing:
+            return frame
+        try:
+            frame = link.encode(packet)
+            if type(frame) is not bytes or not frame:
+                raise TypeError(f"encode() answered {frame!r}, no bytes")
+        except Exception as error:
+            self.framing_error = error
+            self.planned_payload -= len(packet.payload)
+            if packet.flow is not None:
+                self.departed.append(packet)
+            self.lost["the framing raised"] = self.lost.get("the framing raised", 0) + 1
+            return b""
+        return frame
+
     def _stamp(self, packet: Packet) -> None:
         """A Multilink fragment begins to go: it has its number from now on."""
         assert isinstance(packet, Fragment)
         if packet.number is None and self.stamp is not None:
             self.stamp(packet)
-        self.last_number = packet.number or 0
+        self.last_number = max(self.last_number, packet.number or 0)
+        self.fragments_sent += 1
 
     def _hear(self, now: float, unsent: int) -> None:
         """Correct the byte clock by what the port still holds, and learn a rate that is lower than was said."""
@@ -726,6 +813,7 @@ class Member:
             for reason, n in self.link.dropped.items():
                 dropped[reason] = dropped.get(reason, 0) + n
         line = self.line
+        now_counts = getattr(self.link, "fragments", None)
         return LineStats(
             name=self.name,
             up=line.up,
@@ -747,4 +835,8 @@ class Member:
             dropped=dropped,
             lost=dict(self.lost),
             connections=self.connections,
+            fragments_sent=self.fragments_sent,
+            fragments_received=self.fragments[0] + (now_counts.received if now_counts else 0),
+            fragments_duplicate=self.fragments[1] + (now_counts.duplicates if now_counts else 0),
+            fragments_lost=self.fragments[2] + (now_counts.lost if now_counts else 0),
         )

@@ -69,9 +69,11 @@ class Mux:
         self.stirred = False
         """Whether links or network protocols have moved since the last `flush`."""
         self._network: Network | None = None
+        self._unset = Network(Ppp(), random)
         self._random = random
         self._short: tuple[bool, bool] = (False, False)
         self._free: list[bytes] = []  # packets that a link's leaving has set free
+        self._failed = False
 
     def line_config(self, ppp: Ppp) -> Ppp:
         """A slave's options as a link of this bundle needs them."""
@@ -89,9 +91,8 @@ class Mux:
     @property
     def network(self) -> Network:
         """The bundle's network protocols."""
-        if self._network is None:
-            self._network = Network(Ppp(), self._random)
-        return self._network
+        # Before the first line has told the options; kept apart, since somebody may only be looking at the addresses.
+        return self._unset if self._network is None else self._network
 
     def join(self, connection: PppConnection, now: float) -> str | None:
         """A link has reached the Network phase. Returns why it may not join, or None."""
@@ -118,8 +119,9 @@ class Mux:
             self.reassembler.counters = counters
         self.stirred = True
         self.links[connection] = None
-        self.reassembler.add_link(connection)
+        self.reassembler.add_link(connection, connection.fragments)
         if len(self.links) == 1:
+            self._failed = False
             self.network.up(now, self.peer_mrru)
         return None
 
@@ -160,7 +162,13 @@ class Mux:
 
     def tick(self, now: float) -> list[Packet]:
         """A deadline has come; returns packets that need not wait any longer."""
-        self.network.tick(now)
+        due = self.network.next_deadline
+        if due is not None and due <= now:
+            self.network.tick(now)
+            if len(self.links) > 1:  # what is repeated goes by another link: the first one may be dead
+                first = next(iter(self.links))
+                del self.links[first]
+                self.links[first] = None
         return self.take_free(now, self.reassembler.tick(now))
 
     def take_free(self, now: float, more: Iterable[bytes] = ()) -> list[Packet]:
@@ -178,9 +186,14 @@ class Mux:
             return network
         return waiting
 
-    def flush(self) -> None:
-        """Give the network protocols' packets to a link."""
+    def flush(self, now: float) -> None:
+        """Give the network protocols' packets to a link; end the links where there is nothing that they could carry."""
         self.stirred = False
+        failure = self.network.failure
+        if failure is not None and self.links and not self._failed:
+            self._failed = True
+            for connection in list(self.links):
+                connection.refuse(f"no network protocol could be opened: {failure}", now)
         output = self.network.take_output()
         if not output:
             return

@@ -66,7 +66,8 @@ class Policy:
                 self._check(placement, lines, now)
         except Exception as error:
             self.failed(error, now)
-            return Placement(min(lines, key=lambda line: line.eta(line.wire_size(packet), now)))
+            # Without asking for the packet's size on the wire: it may be the framing that raised.
+            return Placement(min(lines, key=lambda line: line.eta(len(packet.payload), now)))
         return placement
 
     def _check(self, placement: Placement, lines: tuple[Line, ...], now: float) -> None:
@@ -94,7 +95,7 @@ class Policy:
             if shares is None or len(shares) < 2:
                 return None
             good = sum(n for _, n in shares) == len(packet.payload) and all(
-                n > 0 and line in lines and n + overhead <= line.mtu for line, n in shares
+                type(n) is int and n > 0 and line in lines and n + overhead <= line.mtu for line, n in shares
             )
             if not good:
                 raise SchedulerError(f"split() answered {shares!r} for a packet of {len(packet.payload)} bytes")

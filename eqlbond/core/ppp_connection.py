@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from eqlbond import events
+from eqlbond.core.reassembly import LinkCounts
 from eqlbond.packet import Packet
 from eqlbond.ppp import phases
 from eqlbond.ppp.config import Ppp
@@ -54,7 +55,10 @@ class PppConnection:
         self.network = Network(config, random) if mux is None else None
         self.failure: str | None = None
         self.joined = False
+        self.fragments = LinkCounts()
+        """Multilink fragments received."""
         self._terminating = False
+        self._unmet = False  # terminated before there was an agreement: no answer is waited for
         self._output: list[bytes] = []
         self._news: list[phases.LinkEvent] = []
         self.encode = self.link.encode
@@ -82,8 +86,16 @@ class PppConnection:
 
     @property
     def leaving(self) -> bool:
-        """Whether the peer has ended PPP; RFC 1661 section 4.2 has us wait a restart time before we are finished."""
-        return self.link.phase is Phase.TERMINATE and not self._terminating
+        """Whether nobody is waited for any more: the peer has ended PPP, or there never was one.
+
+        RFC 1661 section 4.2 has us wait a restart time after the peer's last word before we are finished.
+        """
+        return self._unmet or (self.link.phase is Phase.TERMINATE and not self._terminating)
+
+    @property
+    def ending(self) -> str | None:
+        """Why the connection is ending; None while it is not, or where there is no more to say than that it is."""
+        return self.link.failure if self.link.phase is Phase.TERMINATE else None
 
     @property
     def phase(self) -> str:
@@ -120,12 +132,21 @@ class PppConnection:
 
     def receive(self, data: bytes, now: float) -> list[Packet]:
         """Take what the port read; return the data packets in it."""
-        before = self.link.phase
-        packets = self.link.receive(data, now)
-        if self.link.phase is not before or self.link.events or not self.joined:
-            self._follow(now)
-        if not packets:
-            return packets
+        link = self.link
+        before = link.phase
+        packets = link.receive(data, now)
+        moved = link.phase is not before or bool(link.events)
+        delivered: list[Packet] = []
+        if before is Phase.NETWORK:  # what came before the end of the phase, and perhaps in one read with it, is good
+            if packets:
+                delivered = self._receive_packets(packets, now)
+            if moved:
+                self._follow(now)
+            return delivered
+        self._follow(now)
+        return self._receive_packets(packets, now) if packets else delivered
+
+    def _receive_packets(self, packets: list[Packet], now: float) -> list[Packet]:
         if self.mux is not None:
             return self.mux.receive(self, packets, now) if self.joined else []
         return self._receive_plain(packets, now)
@@ -137,7 +158,7 @@ class PppConnection:
         for packet in packets:
             if packet.protocol in network.protocols:
                 network.receive(packet, now)
-                self._follow(now)
+                self._follow_network(network, now)
             elif network.permits(packet.protocol):
                 delivered.append(packet)
             else:
@@ -168,6 +189,7 @@ class PppConnection:
 
     def terminate(self, now: float) -> None:
         """Say goodbye."""
+        self._unmet = self._unmet or self.link.phase in (Phase.ESTABLISH, Phase.AUTHENTICATE)
         self._terminating = self._terminating or not self.leaving
         self.link.terminate(now)
         self._follow(now)
@@ -213,15 +235,17 @@ class PppConnection:
                     network.protocol_rejected(news.protocol, now)
             elif isinstance(news, phases.PhaseChanged):
                 self._phase_changed(news.phase, now)
-        network = self.network
-        if network is not None:
-            for packet in network.take_output():
-                self.send_control(packet)
-            if network.failure is not None and link.phase is Phase.NETWORK:
-                link.terminate(now, f"no network protocol could be opened: {network.failure}")
-                self._follow(now)
+        if self.network is not None:
+            self._follow_network(self.network, now)
         if link.dead and link.failure is not None:
             self.failure = link.failure
+
+    def _follow_network(self, network: Network, now: float) -> None:
+        for packet in network.take_output():
+            self.send_control(packet)
+        if network.failure is not None and self.link.phase is Phase.NETWORK:
+            self.link.terminate(now, f"no network protocol could be opened: {network.failure}")
+            self._follow(now)
 
     def _phase_changed(self, phase: Phase, now: float) -> None:
         if phase is Phase.NETWORK:

@@ -10,11 +10,25 @@ from __future__ import annotations
 from collections.abc import Hashable
 from heapq import heappop, heappush
 
+import attrs
+
 from eqlbond.codec.multilink import BEGIN, END, decode_header, header_size, sequence_space
 from eqlbond.exceptions import ConfigurationError
 
 MOST_FRAGMENTS = 4096
 _WHOLE = BEGIN | END
+
+
+@attrs.define
+class LinkCounts:
+    """What one link has brought."""
+
+    received: int = 0
+    """Fragments."""
+    duplicates: int = 0
+    """Of these: came again, or after they had been given up."""
+    lost: int = 0
+    """Fragments that never came and that only this link can have lost: all others were past them."""
 
 
 class Reassembler:
@@ -32,7 +46,7 @@ class Reassembler:
     - ``late``: fragments that came after they had been given up. ``duplicate``: came twice.
     - ``incomplete``: packets of which a fragment is missing. ``orphan``: fragments of such packets, dropped.
     - ``too long``: packets over the MRRU. ``malformed``: no header. ``out of window``: half the space or more ahead.
-    - ``restarted``: the peer began its numbers anew, seen on a link that has just joined.
+    - ``restarted``: the peer began its numbers anew: a link that has just joined brought one from before it joined.
     - ``null``: fragments without data, which only move the sequence on.
     """
 
@@ -50,7 +64,9 @@ class Reassembler:
         self._most_fragments = min(MOST_FRAGMENTS, self._half)
         self._next = 0  # numbers are counted on without wrapping
         self._last: dict[Hashable, int] = {}
-        self._fresh: set[Hashable] = set()  # links that have delivered nothing yet
+        self._counts: dict[Hashable, LinkCounts] = {}
+        self._fresh: dict[Hashable, int] = {}  # links that have delivered nothing yet: what was next as they joined
+        self._gone: list[tuple[float, int]] = []  # links that have left: until when and from what number on they count
         self._waiting: dict[int, tuple[int, bytes, float]] = {}  # number: flags, data, arrival
         self._numbers: list[int] = []  # a heap of the keys of _waiting
         self._held = 0
@@ -67,16 +83,24 @@ class Reassembler:
         """The number, not wrapped, of the fragment that is delivered next."""
         return self._next
 
-    def add_link(self, link: Hashable) -> None:
-        """A link joins the bundle."""
+    def add_link(self, link: Hashable, counts: LinkCounts | None = None) -> None:
+        """A link joins the bundle; what it brings is counted in `counts`."""
         # It has delivered nothing: until it does, only the timer tells losses (section 4.1 leaves this open).
         self._last[link] = self._next - 1
-        self._fresh.add(link)
+        self._counts[link] = LinkCounts() if counts is None else counts
+        self._fresh[link] = self._next
 
     def remove_link(self, link: Hashable, now: float) -> list[bytes]:
-        """A link leaves the bundle; returns the packets that no longer wait for it."""
-        self._last.pop(link, None)
-        self._fresh.discard(link)
+        """A link leaves the bundle; with the last one, returns what still waited.
+
+        For as long as the patience lasts the others cannot tell by their numbers what is lost: what the link had not
+        delivered may be on its way again by one of them.
+        """
+        last = self._last.pop(link, None)
+        self._counts.pop(link, None)
+        self._fresh.pop(link, None)
+        if last is not None:
+            self._gone.append((now + self.patience, last))
         packets: list[bytes] = []
         if self._waiting:
             self._close_gaps(now, packets)
@@ -89,6 +113,8 @@ class Reassembler:
             self._count("malformed")
             return []
         flags, number = header
+        counts = self._counts[link]
+        counts.received += 1
         expected = self._next
         ahead = (number - expected) % self._space
         if ahead == 0 and flags == _WHOLE and not self._waiting and self._parts is None:
@@ -96,12 +122,13 @@ class Reassembler:
             self._next = expected + 1
             return self._whole(payload[self._header :])
         if self._fresh and link in self._fresh:
-            self._fresh.discard(link)
-            # What is sent on a new connection cannot be that old: the peer has lost the bundle and begun another.
-            if self._half <= ahead < self._space - self._most_fragments:
-                self._restart(number)
-                expected, ahead = number, 0
+            joined = self._fresh.pop(link)
+            # What is sent on a new connection is not older than it: the peer has lost the bundle and begun another.
+            if ahead >= self._half and self._space - ahead > expected - joined:
+                self._restart()
+                expected, ahead = 0, number
         if ahead >= self._half:
+            counts.duplicates += 1
             if ahead - self._space + expected >= 0:
                 self._count("late")
             else:
@@ -110,6 +137,7 @@ class Reassembler:
         number = expected + ahead
         self._last[link] = number
         if number in self._waiting:
+            counts.duplicates += 1
             self._count("duplicate")
             return []
         data = payload[self._header :]
@@ -137,7 +165,8 @@ class Reassembler:
         self._close_gaps(now, packets)
         return packets
 
-    def _restart(self, number: int) -> None:
+    def _restart(self) -> None:
+        """The peer counts from 0 again (RFC 1990 section 3); which of its fragments arrived first says nothing."""
         self._count("restarted")
         self._waiting.clear()
         self._numbers.clear()
@@ -145,8 +174,10 @@ class Reassembler:
         if self._parts is not None:
             self._count("incomplete")
             self._parts = None
-        self._next = number
-        self._last = dict.fromkeys(self._last, number - 1)
+        self._next = 0
+        self._last = dict.fromkeys(self._last, -1)
+        self._fresh = dict.fromkeys(self._fresh, 0)
+        self._gone.clear()
 
     def _whole(self, data: bytes) -> list[bytes]:
         if not data:
@@ -195,9 +226,11 @@ class Reassembler:
                 self._append(flags, data, packets)
 
     def _close_gaps(self, now: float, packets: list[bytes]) -> None:
+        if self._gone:
+            self._gone = [each for each in self._gone if each[0] > now]
         while self._numbers:
             first = self._numbers[0]
-            if first - 1 <= min(self._last.values(), default=first):
+            if first - 1 <= self._everyone_has(first):
                 self._skip(first, "lost by rule")
             elif self._waiting[first][2] + self.patience <= now:
                 self._skip(first, "given up")
@@ -207,9 +240,22 @@ class Reassembler:
                 return
             self._run(packets)
 
+    def _everyone_has(self, number: int) -> int:
+        """M: what every link has delivered or passed; `number` where there is no link left."""
+        if not self._last:
+            return number
+        least = min(self._last.values())
+        for _, last in self._gone:
+            least = min(least, last)
+        return least
+
     def _skip(self, number: int, reason: str) -> None:
         """Whatever is missing before `number` will not be waited for."""
         self._count("lost", number - self._next)
+        if self._last:
+            behind = [link for link, last in self._last.items() if last < number - 1]
+            if len(behind) == 1 and not self._gone:
+                self._counts[behind[0]].lost += number - self._next
         if reason != "lost by rule":
             self._count(reason)
         if self._parts is not None:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 
-from eqlbond.core.fragments import Fragment
-from eqlbond.core.member import RETRY, Member
+from eqlbond.core.fragments import Fragment, queue_order
+from eqlbond.core.member import EXPRESS_QUANTUM, RETRY, Member
 from eqlbond.core.multilink import Mux
 from eqlbond.core.policy import Policy
+from eqlbond.core.queues import Fifo, Queue, QueueDiscipline
 from eqlbond.core.timers import Deadlines
-from eqlbond.exceptions import ConfigurationError, PacketTooBig
+from eqlbond.exceptions import ConfigurationError, PacketTooBig, SendError
 from eqlbond.packet import Packet
 from eqlbond.schedulers.base import Line, Placement
 
+_MOST_EXPRESS = 2
+_UNPACED_PLAN = 65536  # bytes that may be planned for each line without a rate
 _COALESCE = 0.005  # ports that are due within this many seconds are served in one wake-up
 
 
@@ -29,7 +33,10 @@ class Sender:
 
     A packet is planned as it enters, by the policy; what is planned and has not begun to go to a port is planned again
     when a line dies, comes, slows or is emancipated. Packets that the policy lets wait are in `_queue`, and those that
-    pass what is planned in `_urgent`; both are in order of entry.
+    pass what is planned in `_urgent`, in order of entry.
+
+    A plain queue lets the policy plan as much as it likes, and the bond is `full` at `limit`. A queue with a limit of
+    its own gets what does not fit into `_plan_limit`, and decides what comes next.
     """
 
     def __init__(
@@ -41,12 +48,15 @@ class Sender:
         queue_bytes: int,
         queue_time: float,
         flow_of: Callable[[bytes], Hashable] | None,
+        queue: QueueDiscipline | None = None,
     ) -> None:
         self.mtu = check_mtu(mtu)
         if isinstance(queue_bytes, bool) or not isinstance(queue_bytes, int) or queue_bytes < mtu:
             raise ConfigurationError("queue_bytes", f"bytes from the MTU ({mtu}) on, not {queue_bytes!r}")
         if isinstance(queue_time, bool) or not isinstance(queue_time, int | float) or not queue_time > 0:
             raise ConfigurationError("queue_time", f"seconds above 0, not {queue_time!r}")
+        if queue is not None and (isinstance(queue, type) or not isinstance(queue, QueueDiscipline)):
+            raise ConfigurationError("queue", f"a discipline such as FqCoDel(), or None, not {queue!r}")
         self.queue_bytes = queue_bytes
         self.queue_time = queue_time
         self.limit = queue_bytes
@@ -59,14 +69,16 @@ class Sender:
         self.deadlines: Deadlines[Member] = Deadlines()
         self._policy = policy
         self._mux = mux
-        self._flow_of = flow_of
+        self._flow_of = flow_of if flow_of is not None or queue is None else queue.flow_of
         self._up: tuple[Line, ...] = ()
         self._by_line: dict[Line, Member] = {}
         self._smallest_mtu = 0
         self._largest_mtu = 0
-        self._queue: deque[Packet] = deque()
+        self._queue: Queue = Fifo() if queue is None else queue.queue(mtu, self._drop)
+        self._fair = self._queue.limit is not None
+        self._plan_limit: float = math.inf
         self._urgent: deque[Packet] = deque()
-        self._waiting_pieces: list[tuple[deque[Packet], list[Fragment]]] = []
+        self._waiting_pieces: list[Fragment] = []
         self._flows: dict[Hashable, int] = {}
         self._sequence = 0
         self._ready: dict[Member, None] = {}
@@ -81,13 +93,21 @@ class Sender:
         """Packets that wait for a place on a line."""
         return len(self._queue) + len(self._urgent)
 
+    @property
+    def marked(self) -> int:
+        """Packets that the queue marked with congestion experienced."""
+        return self._queue.marked
+
     def send(self, packet: Packet, now: float) -> None:
         """Take a packet. The caller has seen that the bond is not `full`, or does not care.
 
         Raises:
             PacketTooBig: it exceeds the MTU.
+            SendError: it is empty.
         """
         size = len(packet.payload)
+        if not size:
+            raise SendError("an empty packet cannot be sent: framings do not carry it")
         if size > self.mtu:
             self.dropped["too big"] = self.dropped.get("too big", 0) + 1
             raise PacketTooBig(size, self.mtu)
@@ -101,7 +121,10 @@ class Sender:
             waiting = self._flows.get(flow, 0)
             self._flows[flow] = waiting + 1
             # With nothing else planned there is nothing to pass, and the ordinary placement keeps order better.
-            packet.express = packet.priority > 0 or (waiting == 0 and self.backlog > 0)
+            # Behind a fair queue it is the queue that tells who may pass.
+            packet.express = packet.priority > 0 or (
+                waiting == 0 and self.backlog > 0 and (not self._fair or not self._queue) and self._may_pass()
+            )
         else:
             packet.express = packet.priority > 0
         packet.copies = 1
@@ -111,28 +134,65 @@ class Sender:
         self.packets_accepted += 1
         self.payload_accepted += size
         self.backlog += size
-        if packet.express:
+        if packet.express and (packet.priority > 0 or not self._fair):
             self._urgent.append(packet)
             self.place_waiting(now)
-        elif self._queue or not self._up or not self._try_place(packet, now):
-            self._queue.append(packet)
+        elif (
+            self._queue
+            or not self._up
+            or (self.backlog > self._plan_limit and not packet.express)
+            or not self._try_place(packet, now)
+        ):
+            packet.express = False
+            if self._queue.push(packet, now):
+                self.place_waiting(now)
         elif self._waiting_pieces:
             self._put_pieces_back()
 
     def place_waiting(self, now: float) -> None:
         """Offer what is queued to the scheduler, until it wants to wait."""
-        for queue in (self._urgent, self._queue):
-            while queue and self._up and self._try_place(queue[0], now):
-                queue.popleft()
-                if self._waiting_pieces:
-                    self._put_pieces_back()
+        urgent, queue = self._urgent, self._queue
+        while urgent and self._up and self._try_place(urgent[0], now):
+            urgent.popleft()
+            if self._waiting_pieces:
+                self._put_pieces_back()
+        if self._fair and queue and self._up:
+            self._place_sparse(now)
+        while queue and self._up and self.backlog - queue.size < self._plan_limit:
+            packet = queue.head(now)
+            if packet is None or not self._try_place(packet, now):
+                break
+            queue.take()
+            if self._waiting_pieces:
+                self._put_pieces_back()
+
+    def _place_sparse(self, now: float) -> None:
+        """Packets of sparse flows pass the plan, in which their flows have nothing."""
+        queue = self._queue
+        while self._may_pass() and (packet := queue.sparse(self._flows)) is not None:
+            packet.express = True
+            if not self._try_place(packet, now):
+                packet.express = False
+                break
+            queue.take()
+            if self._waiting_pieces:
+                self._put_pieces_back()
+
+    def _may_pass(self) -> bool:
+        """Whether small flows may pass bulk: not for ever in a bundle, where all lines share one order.
+
+        Behind a fair queue a flood of new flows waits there, and few pass a line's plan at a time.
+        """
+        if self._mux is not None and self._mux.fragmenter.express_run >= EXPRESS_QUANTUM:
+            return False
+        return not self._fair or any(member.express_packets < _MOST_EXPRESS for member in self._by_line.values())
 
     def _try_place(self, packet: Packet, now: float) -> bool:
         """Plan the packet onto a line; False: the scheduler wants to wait."""
         mux = self._mux
         if mux is not None:
             if packet.__class__ is not Fragment:
-                if packet.priority <= 0:
+                if packet.priority <= 0 or len(packet.payload) > self._largest_mtu:
                     return self._place_in_bundle(mux, packet, now)
                 # An urgent packet goes beside the bundle, as RFC 1990 section 2 lets it: it waits for no sequence.
             elif isinstance(packet, Fragment) and packet.number is not None:
@@ -159,6 +219,14 @@ class Sender:
 
     def _plan(self, packet: Packet, placement: Placement, now: float) -> None:
         member = self._by_line[placement.line]
+        try:
+            if placement.line.byte_time:
+                placement.line.wire_size(packet)
+        except Exception as error:  # the framing may be somebody's code, too
+            member.framing_error = error
+            self._drop(packet, "cannot be framed")
+            self._ready[member] = None
+            return
         if packet.express:
             member.plan_express(packet, now)
         else:
@@ -215,10 +283,11 @@ class Sender:
             return True
         count = -(-size // most)
         sizes = [size * (n + 1) // count - size * n // count for n in range(count)]
-        rest = [fragment for fragment in self._cut(mux, packet, sizes) if not self._try_place(fragment, now)]
-        if rest:
-            queue = self._urgent if packet.express else self._queue
-            self._waiting_pieces.append((queue, rest))
+        rest: list[Fragment] = []
+        for fragment in self._cut(mux, packet, sizes):
+            if rest or not self._try_place(fragment, now):  # none before the one in front of it
+                rest.append(fragment)
+        self._waiting_pieces += rest
         return True
 
     def _cut(self, mux: Mux, packet: Packet, sizes: Sequence[int]) -> list[Fragment]:
@@ -229,16 +298,20 @@ class Sender:
         return fragments
 
     def _put_pieces_back(self) -> None:
-        for queue, pieces in self._waiting_pieces:
-            queue.extendleft(reversed(pieces))
-        self._waiting_pieces.clear()
+        pieces = self._waiting_pieces
+        if pieces[0].express:
+            self._urgent.extendleft(reversed(pieces))
+        else:
+            self._queue.put_back(pieces)
+        self._waiting_pieces = []
 
     def _place_numbered(self, fragment: Fragment, number: int, now: float) -> bool:
         """A fragment that has its number and lost its line: by a line where numbers go on rising, if there is one."""
         size = len(fragment.payload)
-        lines = self._lines_for(size)
-        if not lines:
-            self._drop(fragment, "too big for any line that is up")
+        # What is older than a connection does not go on it: to the peer that would look like a bundle begun anew.
+        lines = tuple(line for line in self._lines_for(size) if self._by_line[line].first_number <= number)
+        if not lines or (self._mux is not None and fragment.maker is not self._mux.fragmenter):
+            self._drop(fragment, "its line was cut")
             return True
         rising = tuple(line for line in lines if self._by_line[line].last_number < number)
         placement = self._policy.place(fragment, rising or lines, now, self._by_line, self._will_offer_again)
@@ -247,23 +320,54 @@ class Sender:
         self._plan(fragment, placement, now)
         return True
 
-    def begin_anew(self) -> None:
-        """The bundle has ended, and its sequence with it: what waits in fragments waits as whole packets again."""
-        for queue in (self._urgent, self._queue):
-            wholes: dict[Packet, None] = {}
-            for packet in queue:
-                if isinstance(packet, Fragment):
-                    assert packet.whole is not None
-                    self.backlog -= len(packet.payload)
-                    self._flow_left(packet)
-                    packet = packet.whole
-                    if packet not in wholes:
-                        self.backlog += len(packet.payload)
-                        if packet.flow is not None:
-                            self._flows[packet.flow] = self._flows.get(packet.flow, 0) + 1
-                wholes[packet] = None
-            queue.clear()
-            queue.extend(wholes)
+    def begin_anew(self, members: Iterable[Member]) -> None:
+        """The bundle has ended, and its sequence with it: what waits in fragments waits as whole packets again.
+
+        But not what is older than something that has left: the peer may have taken that, and would get this after it.
+        """
+        if self._mux is None:
+            return
+        gone = max((member.gone_number for member in members), default=-1)
+        gone = max(gone, self._mux.fragmenter.gone)
+        urgent, back = self._take_out()
+        kept: tuple[list[Packet], list[Packet]] = ([], [])
+        for packets, keep in zip((urgent, back), kept, strict=True):
+            for packet in packets:
+                if isinstance(packet, Fragment) and packet.number is not None and packet.last < gone:
+                    self._drop(packet, "its line was cut")
+                else:
+                    keep.append(packet)
+        # What has come back may be of a flow that has passed it since.
+        for packet in self._uncut(kept[0], numbered=True):
+            if packet.priority > 0:
+                self._urgent.append(packet)
+            else:
+                packet.express = False
+                kept[1].append(packet)
+        self._queue.put_back(self._uncut(kept[1], numbered=True))
+        self._mux.fragmenter.withdraw()
+
+    def _take_out(self) -> tuple[list[Packet], list[Packet]]:
+        """Everything that may be a fragment, out of the queues."""
+        urgent = list(self._urgent)
+        self._urgent.clear()
+        return urgent, self._queue.clear_put_back()
+
+    def _uncut(self, packets: Iterable[Packet], *, numbered: bool) -> list[Packet]:
+        """Fragments become whole packets again; those with a number only with `numbered`."""
+        wholes: dict[Packet, None] = {}
+        for packet in packets:
+            if isinstance(packet, Fragment) and (numbered or packet.number is None):
+                assert packet.whole is not None
+                self.backlog -= len(packet.payload)
+                self._flow_left(packet)
+                packet = packet.whole
+                if packet not in wholes:
+                    self.backlog += len(packet.payload)
+                    if packet.flow is not None:
+                        self._flows[packet.flow] = self._flows.get(packet.flow, 0) + 1
+            wholes[packet] = None
+        return list(wholes)
 
     # -- taking back and dropping
 
@@ -282,12 +386,12 @@ class Sender:
                 self._flows[packet.flow] = self._flows.get(packet.flow, 0) + 1
             back.append(packet)
         urgent = [packet for packet in back if packet.express]
-        plain = [packet for packet in back if not packet.express]
-        for queue, some in ((self._urgent, urgent), (self._queue, plain)):
-            if some:
-                merged = sorted([*some, *queue], key=lambda packet: packet.sequence)
-                queue.clear()
-                queue.extend(merged)
+        if urgent:
+            merged = sorted([*urgent, *self._urgent], key=queue_order)
+            self._urgent.clear()
+            self._urgent.extend(merged)
+        if len(urgent) < len(back):
+            self._queue.put_back([packet for packet in back if not packet.express])
         return len(back)
 
     def _drop(self, packet: Packet, reason: str) -> None:
@@ -297,7 +401,7 @@ class Sender:
 
     def drop_all(self, members: Iterable[Member], reason: str) -> None:
         """Drop and count everything that is queued or planned."""
-        packets = [*self._urgent, *self._queue]
+        packets: list[Packet] = [*self._urgent, *self._queue]
         self._urgent.clear()
         self._queue.clear()
         for member in members:
@@ -318,13 +422,24 @@ class Sender:
 
     def lines_are(self, up: tuple[Line, ...], members: Iterable[Member], now: float) -> None:
         """The lines that are up, in the order in which they came up, or what one of them carries, have changed."""
+        if up and not self._up:
+            self._queue.resume()
         self._up = (*up,)  # a new object: schedulers may tell by identity that something changed
         self._by_line = {member.line: member for member in members if member.line.up}
         mtus = [line.mtu for line in up]
         self._smallest_mtu = min(mtus, default=0)
         self._largest_mtu = max(mtus, default=0)
         self._set_limit(now)
-        if self._policy.lines_changed(self._up, now):
+        again = self._policy.lines_changed(self._up, now)
+        if self._mux is not None:
+            # All of it, so that what has no number is cut anew, for these lines, and keeps its order.
+            for member in self._by_line.values():
+                self.take_back(member, now)
+            urgent, back = self._take_out()
+            self._urgent.extend(self._uncut(urgent, numbered=False))
+            self._queue.put_back(self._uncut(back, numbered=False))
+            self._mux.fragmenter.withdraw()
+        elif again:
             for member in self._by_line.values():
                 self.take_back(member, now, also_express=False)
 
@@ -338,10 +453,21 @@ class Sender:
     def _set_limit(self, now: float) -> None:
         rates = [line.rate / line.bits_per_byte for line in self._up if line.rate is not None]
         self.limit = self.queue_bytes
+        needed = self._policy.window(self._up, self.mtu + self.mtu // 8, now) if rates else 0.0
         if rates and len(rates) == len(self._up):
-            needed = self._policy.window(self._up, self.mtu + self.mtu // 8, now)
             seconds = max(self.queue_time, needed + 0.1 if needed else 0.0)
             self.limit = max(2 * self.mtu, min(self.queue_bytes, int(seconds * sum(rates))))
+            self._queue.pace(1.0 / sum(rates), needed)
+        else:
+            self._queue.pace(0.0, 0.0)
+        if self._queue.limit is not None:
+            # A scheduler that does not say what it needs gets two packets' time of the slowest line.
+            longest = (
+                needed + 0.1 if needed else max([2.25 * self.mtu * line.byte_time for line in self._up], default=0)
+            )
+            unpaced = len(self._up) - len(rates)
+            self._plan_limit = max(2 * self.mtu, longest * sum(rates)) + unpaced * _UNPACED_PLAN
+            self.limit = int(self._plan_limit) + self._queue.limit
 
     # -- ports
 

@@ -186,6 +186,8 @@ class Call(asyncio.Protocol):
     def _look_for_end(self, data: bytes) -> None:
         """A modem whose call has ended says so and is quiet; a packet with these bytes in it goes on."""
         if self._quiet is not None:
+            if data.strip() == b"RING":  # the next call is there already: that is no packet going on
+                return
             self._quiet.cancel()
             self._quiet = None
         self._tail = (self._tail + data[-len(_HUNG_UP) :])[-len(_HUNG_UP) :]

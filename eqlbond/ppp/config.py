@@ -7,6 +7,7 @@ from typing import Any
 
 import attrs
 
+from eqlbond.codec.accm import XON_XOFF
 from eqlbond.codec.hdlc import HdlcFramer
 from eqlbond.codec.options import USE_CHAP_MD5, USE_PAP, AuthenticationProtocol, EndpointDiscriminator
 from eqlbond.exceptions import ConfigurationError
@@ -123,7 +124,8 @@ class Ppp:
     accm: int = 0
     """Control characters that the peer has to escape towards us, bit n for character n (RFC 1662 section 7.1).
 
-    0: none. A line with software flow control needs 0x000A0000 (XON and XOFF).
+    0: none. A line with software flow control needs 0x000A0000 (XON and XOFF); these two are then escaped towards the
+    peer, too, whatever it asks for.
     """
     auth: Pap | Chap | None = None
     """How we prove who we are, where the peer wants it."""
@@ -224,6 +226,11 @@ class Ppp:
     def framer(self, mtu: int) -> HdlcFramer:
         """The framing by itself, as it is before LCP: PPP's own connections take care of the rest."""
         return HdlcFramer(max(1500, self.mru, mtu))
+
+    @property
+    def escapes_xonxoff(self) -> bool:
+        """Whether the line may do software flow control."""
+        return self.accm & XON_XOFF == XON_XOFF
 
     @property
     def timing(self) -> Timing:

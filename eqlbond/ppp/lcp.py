@@ -8,6 +8,7 @@ from typing import ClassVar
 import attrs
 
 from eqlbond.codec import control, options
+from eqlbond.codec.accm import XON_XOFF
 from eqlbond.codec.control import ControlPacket
 from eqlbond.codec.options import AuthenticationProtocol, EndpointDiscriminator, Option
 from eqlbond.ppp.automaton import Action, Event, State
@@ -219,7 +220,8 @@ class Lcp(ControlProtocol):
         value = options.ACCM.read(option)
         if value is None:
             return options.ACCM.make(0)
-        self._judged.accm = value
+        # A sender may escape more than it is asked to (RFC 1662 section 7.1); flow control goes in both directions.
+        self._judged.accm = value | XON_XOFF if self._config.escapes_xonxoff else value
         return ACCEPT
 
     def _judge_auth(self, option: Option) -> Answer:

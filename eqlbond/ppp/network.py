@@ -173,6 +173,7 @@ class Network:
                 elif step is Signal.UP:
                     self._open.add(self._data[number])
                     self._ended.discard(number)
+                    self._retries.pop(number, None)
                     ncp.failure = None
                     self._tell(NetworkUp(now, self._data[number]))
                 elif step is Signal.DOWN:

@@ -28,6 +28,7 @@ _FRAME_OVERHEAD = 11  # flags, protocol, FCS-32 and the long Multilink header of
 _HEADERS = 6  # Multilink header and protocol field, which count against a line's MTU
 _SMALLEST = 32  # bytes; a smaller fragment is not worth its frame
 _UNPACED_LIMIT = 65536
+_UNPACED_RUN = 32768
 _UNPACED_BYTE_TIME = 1e-9
 
 
@@ -41,18 +42,6 @@ def _price(value: object) -> float:
     if isinstance(value, int | float) and not isinstance(value, bool) and value >= 0:
         return float(value)
     raise ConfigurationError("hold", f"'never', 'balanced', 'strict' or a number of bytes from 0, not {value!r}")
-
-
-def _place_unpaced(lines: Sequence[Line]) -> Placement | None:
-    """Among lines without a rate: the one that holds least, up to a limit."""
-    chosen = lines[0]
-    least = chosen.planned
-    for line in lines:  # three times as fast as min() with a key
-        planned = line.planned
-        if planned < least:
-            least = planned
-            chosen = line
-    return Placement(chosen) if least <= _UNPACED_LIMIT else None
 
 
 @attrs.define
@@ -96,7 +85,7 @@ class EarliestDelivery:
     _lines: Sequence[Line] = attrs.field(default=(), init=False, repr=False)
     _window: float = attrs.field(default=0.0, init=False, repr=False)
     _all_paced: bool = attrs.field(default=False, init=False, repr=False)
-    _unpaced: bool = attrs.field(default=False, init=False, repr=False)
+    _none_paced: bool = attrs.field(default=False, init=False, repr=False)
     _capacity: float = attrs.field(default=0.0, init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
@@ -108,15 +97,15 @@ class EarliestDelivery:
         """The cheapest line, and how long the packet is held there; None while every plan is full."""
         if packet.express:
             return self._place_express(packet, lines, now)
-        if self._unpaced and lines is self._lines:
-            return _place_unpaced(lines)
+        if self._none_paced and lines is self._lines:
+            return self._place_unpaced(lines)
         framing = lines[0].framing
         size = lines[0].wire_size(packet)
         if lines is not self._lines or size > self._largest:
             self._largest = max(size, self._largest)
             self._survey(lines)
-            if self._unpaced:
-                return _place_unpaced(lines)
+            if self._none_paced:
+                return self._place_unpaced(lines)
         largest = self._largest
         if self._all_paced:
             full = now + self._window
@@ -151,6 +140,8 @@ class EarliestDelivery:
         # What a line without a rate may hold is bounded in bytes, above; the window is for clocks.
         if chosen is None or (begins - now > self._window and chosen.byte_time):
             return None
+        if chosen.byte_time == 0.0:  # nothing tells when the packet arrives there, so it is not held for others
+            return Placement(chosen)
         ordered = self._ordered
         front = ordered[-1] if ordered else now
         # No other line can be cheaper when the earliest arrival is in order and opens no hole that no packet fills.
@@ -236,9 +227,8 @@ class EarliestDelivery:
     def _survey(self, lines: Sequence[Line]) -> None:
         self._lines = lines
         self._window = self.window(lines, self._largest)
-        # Alike in all that a scheduler can know: nothing tells when a packet would arrive, and so none is held.
-        self._unpaced = not any(line.byte_time or line.latency != lines[0].latency for line in lines)
         self._all_paced = all(line.byte_time for line in lines)
+        self._none_paced = not any(line.byte_time for line in lines)
         self._capacity = sum(1.0 / line.byte_time for line in lines if line.byte_time)
 
     def _grain(self, line: Line, size: int) -> float:
@@ -254,6 +244,25 @@ class EarliestDelivery:
         self._front_line = line
         if len(ordered) > 256:
             del ordered[: bisect_right(ordered, now, 0, len(ordered) - 1)]
+
+    def _place_unpaced(self, lines: Sequence[Line]) -> Placement | None:
+        """Without any rate there is no time to plan with: the line that has least, and is nearest.
+
+        One line is kept to until it has more than the others by a few packets: it keeps their order.
+        """
+        chosen = None
+        earliest = math.inf
+        for line in lines:
+            planned = line.planned
+            if planned <= _UNPACED_LIMIT:
+                if line is self._front_line:
+                    planned -= _UNPACED_RUN
+                arrival = planned * _UNPACED_BYTE_TIME + line.latency
+                if arrival < earliest:
+                    earliest = arrival
+                    chosen = line
+        self._front_line = chosen
+        return None if chosen is None else Placement(chosen)
 
     def _place_express(self, packet: Packet, lines: Sequence[Line], now: float) -> Placement:
         best = math.inf

@@ -7,11 +7,13 @@ gives the same figures.
 
 from eqlbond.core.line_model import LineSpec
 from eqlbond.sim.compare import Comparison, compare
-from eqlbond.sim.engine import Run, Settings, SimulationStalled, simulate
+from eqlbond.sim.engine import Run, simulate
 from eqlbond.sim.line import SimLine
 from eqlbond.sim.plot import PlotUnavailable
 from eqlbond.sim.record import Placed
 from eqlbond.sim.result import LineResult, Result
+from eqlbond.sim.settings import Settings
+from eqlbond.sim.stalled import SimulationStalled
 from eqlbond.sim.tcp import Tcp
 from eqlbond.sim.workload import (
     Bulk,

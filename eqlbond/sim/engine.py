@@ -1,247 +1,42 @@
 """The discrete-event driver: two bundles, the very ones that run on wires, with modelled lines between them.
 
 Time jumps from event to event; what happens at one moment happens in a fixed order; every random choice comes from
-seeded generators. So a run can be repeated to the bit.
+seeded generators. So a run can be repeated to the bit. `Run` has the loop, and what workloads call; its ends are made
+in `end`, its lines in `cable` and `way`.
 """
 
 from __future__ import annotations
 
 import math
 import random
-from collections import deque
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable
 from heapq import heappop, heappush
-from typing import Any, Literal, NoReturn
+from typing import Any, NoReturn
 
 import attrs
 
-from eqlbond.core.bundle import Bundle
-from eqlbond.core.line_model import UNLIMITED, LineModel, LineSpec
-from eqlbond.core.link import NegotiatedFraming
-from eqlbond.core.member import Member
-from eqlbond.events import Event, SchedulerFailed
-from eqlbond.exceptions import ConfigurationError, EqlbondError
+from eqlbond.codec.slip import Slip
+from eqlbond.core.multilink import Multilink
+from eqlbond.events import PhaseChanged, SchedulerFailed
+from eqlbond.exceptions import ConfigurationError
 from eqlbond.packet import Packet
+from eqlbond.ppp.config import Ppp
 from eqlbond.schedulers.base import Scheduler
 from eqlbond.schedulers.earliest_delivery import EarliestDelivery
-from eqlbond.sim.frames import SMALLEST, Content, Payloads, SizedFraming, describe, sized_payload
+from eqlbond.sim.cable import Cable
+from eqlbond.sim.end import End, make_ends
+from eqlbond.sim.frames import SMALLEST, Content, Payloads, describe, negotiates, sized_payload
 from eqlbond.sim.line import SimLine, as_lines
-from eqlbond.sim.record import Placed, Traffic
+from eqlbond.sim.record import Placed
 from eqlbond.sim.result import Result, build_result
+from eqlbond.sim.settings import Frames, Pacing, Settings
+from eqlbond.sim.stalled import SimulationStalled, report
 from eqlbond.sim.workload import Bulk, Workload
 
-Frames = Literal["codec", "size"]
-Pacing = Literal["frames", "pieces"]
-
 _STANDSTILL = 100_000  # events in a row at one moment: something goes round in a circle
-
-
-class SimulationStalled(EqlbondError):
-    """Nothing can happen any more and packets still wait, or the scheduler failed.
-
-    Attributes:
-        report: who waits for what, a line each.
-    """
-
-    def __init__(self, problem: str, report: str) -> None:
-        super().__init__(f"{problem}\n{report}")
-        self.report = report
-
-
-class _Way:
-    """One direction of one line."""
-
-    __slots__ = (
-        "arrive",
-        "certain",
-        "checks",
-        "done",
-        "end",
-        "epoch",
-        "flying",
-        "index",
-        "keep",
-        "member",
-        "model",
-        "pulled",
-        "queue_peak",
-        "run",
-        "sized",
-        "tells",
-        "to",
-        "to_member",
-        "touches",
-        "traffic",
-    )
-
-    def __init__(
-        self, run: Run, index: int, line: SimLine, end: End, to: End, spec: LineSpec, rng: random.Random
-    ) -> None:
-        self.run = run
-        self.index = index
-        self.end = end
-        self.to = to
-        self.traffic = end.traffic
-        self.member = end.members[index]
-        self.to_member = to.members[index]
-        self.model = LineModel(spec, rng)
-        self.sized = isinstance(self.member.framing, SizedFraming)
-        # Frames that cannot change their times any more need not be kept as bytes.
-        self.keep = not self.sized or bool(line.rate_changes)
-        self.certain = self.sized and not line.rate_changes and not line.cut_at and run.placed is None
-        self.tells = line.tells_queue
-        self.checks = bool(spec.byte_error_rate)
-        self.touches = isinstance(line.framing, NegotiatedFraming)
-        self.flying: deque[tuple[int, float, Packet | None]] = deque()  # size, start, packet; None: control
-        self.epoch = 0
-        self.done = self.pulled = 0
-        self.queue_peak = 0.0
-        self.arrive = self._arrive
-
-    def serve(self, now: float) -> None:
-        """The port takes what the bundle has for it now."""
-        model, member, bundle = self.model, self.member, self.end.bundle
-        spec = model.spec
-        room = UNLIMITED if spec.buffer is None else model.room(now)
-        data = bundle.data_to_send(member, now, room, model.waiting(now) if self.tells else None)
-        if not data:
-            return
-        start = model.free if model.free > now else now
-        packet = member.handed
-        size = len(data)
-        if self.keep:
-            lost = model.lost_bytes
-            model.push(data, now)
-            arrival = None if model.lost_bytes > lost else model.last_arrival()
-        else:
-            arrival = model.transit(size, now)
-        if model.free - now > self.queue_peak:
-            self.queue_peak = model.free - now
-        if arrival is None:
-            why = "cut" if model.is_cut else "loss" if spec.loss else "byte errors"
-            self._lost(packet, size, start, model.free, why)
-        elif self.certain and self.traffic.on_delivery is None and packet is not None:
-            # Nothing can change the arrival and nobody waits for it: no event.
-            self.run.count = count = self.run.count + 1
-            self.traffic.foresee(packet, arrival, count, self.index)
-        else:
-            self.flying.append((size, start, packet))
-            self.run.count = count = self.run.count + 1
-            heappush(self.run.heap, (arrival, count, self.arrive, self.epoch))
-        if member.line.byte_time == 0.0:
-            bundle.has_room(member)
-
-    def _arrive(self, epoch: Any) -> None:
-        if epoch != self.epoch:
-            return
-        size, start, packet = self.flying.popleft()
-        run, to = self.run, self.to
-        now = run.now
-        member = self.to_member
-        if self.sized:
-            if self.keep:
-                self.pulled += len(self.model.pull(now))
-                self.done += size
-            member.framing.made[0].arrived = [packet]  # type: ignore[attr-defined]
-            packets = to.bundle.receive(member, sized_payload(size), now)
-        else:
-            data = self.model.pull(now)
-            self.pulled += len(data)
-            self.done += size
-            packets = to.bundle.receive(member, data, now) if data else []
-        if packets:
-            self.traffic.deliver(packets, now, self.index)
-        if self.checks and packet is not None and self.traffic.arrived[packet.sequence] < 0.0:
-            self.traffic.lost.setdefault(packet.sequence, "byte errors")
-        if self.touches:
-            run.touched[to] = None
-        if run.placed is not None:
-            self._place(packet, size, start, start + size * self.model.spec.byte_time, now)
-
-    def _place(
-        self, packet: Packet | None, size: int, start: float, end: float, arrival: float | None, lost: str = ""
-    ) -> None:
-        placed = self.run.placed
-        if placed is not None:
-            number = -1 if packet is None else packet.sequence
-            placed.append(Placed(self.end.name, self.index, start, end, arrival, number, size, lost))
-
-    def _lost(self, packet: Packet | None, size: int, start: float, end: float, why: str) -> None:
-        self.end.frames_lost[why] = self.end.frames_lost.get(why, 0) + 1
-        if packet is not None:
-            self.traffic.lost[packet.sequence] = why
-        self._place(packet, size, start, end, None, why)
-
-    def cut(self, now: float) -> None:
-        """What is waiting and what is on its way is lost; the part of a frame that is there already, has been read."""
-        if not self.sized:
-            data = self.model.pull(now)
-            packets = self.to.bundle.receive(self.to_member, data, now) if data else []
-            if packets:
-                self.traffic.deliver(packets, now, self.index)
-        self.model.cut(now)
-        self.epoch += 1
-        for size, start, packet in self.flying:
-            self._lost(packet, size, start, max(start, now), "cut")
-        self.flying.clear()
-        self.done = self.pulled = 0
-
-    def set_rate(self, now: float, rate: float) -> None:
-        """Frames that are on their way arrive at other times now."""
-        model = self.model
-        model.set_rate(now, rate)
-        self.epoch += 1
-        ends = self.done - self.pulled
-        for size, _, _ in self.flying:
-            ends += size
-            arrival = model.arrival_of(ends) if ends > 0 else now
-            self.run.count += 1
-            heappush(self.run.heap, (now if arrival is None else arrival, self.run.count, self.arrive, self.epoch))
-
-
-class End:
-    """One end of the bond: a bundle, and what its sender and its receiver have seen."""
-
-    __slots__ = (
-        "bundle",
-        "deadline",
-        "events",
-        "fill",
-        "frames_lost",
-        "members",
-        "name",
-        "peak",
-        "traffic",
-        "ways",
-    )
-
-    def __init__(self, name: str, bundle: Bundle, members: list[Member], traffic: Traffic) -> None:
-        self.name = name
-        self.bundle = bundle
-        self.members = members
-        self.traffic = traffic
-        self.ways: dict[Member, _Way] = {}
-        self.deadline = math.inf
-        self.fill: Callable[[], None] | None = None
-        self.events: list[Event] = []
-        self.frames_lost: dict[str, int] = {}  # on the lines, by reason
-        self.peak = 0
-
-
-@attrs.frozen
-class Settings:
-    """How a run is made; see `simulate`."""
-
-    mtu: int
-    seed: int
-    frames: Frames
-    pacing: Pacing
-    content: Content
-    until: float
-    queue_bytes: int
-    queue_time: float
-    flow_of: Callable[[bytes], Hashable] | None
-    trace: bool
+_BEFORE = 30.0  # seconds before time 0 in which PPP links negotiate
+_REOPEN = 1.0  # seconds until a line on which PPP has ended is opened again, as a supervisor does
+_NO_PROGRESS = 3600.0  # seconds without a packet sent or delivered while some wait
 
 
 class Run:
@@ -257,7 +52,8 @@ class Run:
         self.lines = lines
         self.settings = settings
         self.mtu = settings.mtu
-        self.now = 0.0
+        self.clock = 0.0  # the engine's time; the workload's begins at `origin`
+        self.origin = _BEFORE if any(negotiates(line.framing) for line in lines) else 0.0
         self.rng = random.Random(f"workload {settings.seed}")
         """Where the workload's random choices come from."""
         self.heap: list[tuple[float, int, Callable[[Any], None], Any]] = []
@@ -270,66 +66,22 @@ class Run:
         """What the workload has measured itself, for the result."""
         self.payloads = Payloads(settings.content, random.Random(f"content {settings.seed}"), settings.mtu)
         self.sized = settings.frames == "size"
-        self.capacity = 0.0
-        self._workload = workload
+        self.workload = workload
         self._said = describe(schedulers[0])
-        self._up_since: list[float | None] = [0.0] * len(lines)
-        self._rates = [line.rate for line in lines]
-        self.ends = self._make_ends(schedulers)
-        self._ways = self._make_ways()
-
-    def _make_ends(self, schedulers: tuple[Scheduler, Scheduler]) -> tuple[End, End]:
-        settings = self.settings
-        framings = [SizedFraming(line.framing, self.payloads) if self.sized else line.framing for line in self.lines]
-        ends = []
-        for side, scheduler in enumerate(schedulers):
-            bundle = Bundle(
-                scheduler,
-                mtu=self.mtu,
-                queue_bytes=settings.queue_bytes,
-                queue_time=settings.queue_time,
-                flow_of=settings.flow_of,
-            )
-            members = []
-            for number, (line, framing) in enumerate(zip(self.lines, framings, strict=True)):
-                spec = line.back_spec() if side else line.forth()
-                rate = spec.rate if line.nominal_rate is None else line.nominal_rate
-                member = Member(
-                    line.label(number),
-                    attrs.evolve(framing) if isinstance(framing, SizedFraming) else framing,
-                    rate=rate,
-                    bits_per_byte=spec.bits_per_byte,
-                    latency=spec.latency if line.nominal_latency is None else line.nominal_latency,
-                    priority=line.priority,
-                    mtu=line.mtu,
-                    owner=line.label(number),
-                    whole_frames=settings.pacing == "frames" and spec.buffer is None,
-                )
-                bundle.add(member, 0.0)
-                members.append(member)
-            ends.append(End("ab"[side], bundle, members, Traffic(self.sized)))
-        return ends[0], ends[1]
-
-    def _make_ways(self) -> list[tuple[_Way, _Way]]:
-        seed = self.settings.seed
-        pairs = []
-        for n, line in enumerate(self.lines):
-            pair = []
-            for side in (0, 1):
-                end, to = self.ends[side], self.ends[1 - side]
-                spec = line.back_spec() if side else line.forth()
-                way = _Way(self, n, line, end, to, spec, random.Random(f"line {n} {side} {seed}"))
-                end.ways[way.member] = way
-                pair.append(way)
-            pairs.append((pair[0], pair[1]))
-        return pairs
+        self.ends = make_ends(lines, schedulers, settings, self.payloads)
+        self._cables = [Cable(self, number, line, settings.seed) for number, line in enumerate(lines)]
 
     # -- for workloads
 
+    @property
+    def now(self) -> float:
+        """Seconds since the workload began."""
+        return self.clock - self.origin
+
     def at(self, when: float, call: Callable[[Any], None], argument: Any = None) -> None:
-        """Have `call(argument)` called at a time."""
+        """Have `call(argument)` called at a time, seconds since the workload began."""
         self.count += 1
-        heappush(self.heap, (max(when, self.now), self.count, call, argument))
+        heappush(self.heap, (max(when + self.origin, self.clock), self.count, call, argument))
 
     def fill(self, end: int, call: Callable[[], None] | None) -> None:
         """Have `call()` called whenever the bond at `end` takes packets, until None is given."""
@@ -365,8 +117,8 @@ class Run:
         packet = Packet(payload, None, None, priority)
         if self.sized and self.settings.flow_of is not None:
             packet.flow = flow
-        traffic.enter(packet, number, self.now if since is None else since, data)
-        here.bundle.send(packet, self.now)
+        traffic.enter(packet, number, self.clock if since is None else since + self.origin, data)
+        here.bundle.send(packet, self.clock)
         if here.bundle.backlog > here.peak:
             here.peak = here.bundle.backlog
         self.touched[here] = None
@@ -387,32 +139,49 @@ class Run:
 
     def run(self) -> Result:
         """Run to the end. Raises `SimulationStalled`."""
-        self._workload.start(self)
-        for number, line in enumerate(self.lines):
+        for number in range(len(self.lines)):
             for end in self.ends:
                 end.bundle.connected(end.members[number], 0.0)
-            for time in line.cut_at:
-                self.at(time, self._cut, number)
-            for time in line.revive_at:
-                self.at(time, self._revive, number)
-            for change in line.rate_changes:
-                self.at(change[0], self._set_rate, (number, change[1]))
         for end in self.ends:
             self.touched[end] = None
+        if self.origin:
+            self._negotiate()
+        self.workload.start(self)
+        for cable in self._cables:
+            cable.schedule()
         self._loop()
         for end in self.ends:
             self._take_events(end)
-        return build_result(self, self.settings, self._said, describe(self._workload))
+        return build_result(self, self.settings, self._said, describe(self.workload))
+
+    def _negotiate(self) -> None:
+        """Let the links come up; what they say until then is not the workload's."""
+        self.at(0.0, self._begin)
+        self._loop()
+        self.done = False
+        self._watch(())
+        for end in self.ends:
+            end.before = [member.bytes_sent for member in end.members]
+
+    def _begin(self, _: Any) -> None:
+        self.done = True
+
+    def _watch(self, before: tuple[int, ...]) -> None:
+        """Links that keep talking hide that nothing goes on."""
+        now = tuple(len(end.traffic.entered) + len(end.traffic.order) for end in self.ends)
+        if now == before and any(end.bundle.backlog for end in self.ends):
+            self.stalled(f"no packet has come or gone for {_NO_PROGRESS:g} s, and some wait")
+        self.at(self.now + _NO_PROGRESS, self._watch, now)
 
     def _loop(self) -> None:
         heap, touched = self.heap, self.touched
         first, second = self.ends
-        until = self.settings.until
+        until = self.settings.until + self.origin
         still = 0
         while True:
             while touched:
                 self._serve(touched.popitem()[0])
-            if self.done and self._idle():
+            if self.done and self.idle():
                 return
             when = heap[0][0] if heap else math.inf
             due = None
@@ -421,12 +190,12 @@ class Run:
             if second.deadline < when:
                 due, when = second, second.deadline
             if when > until:
-                self.now = until
+                self.clock = until
                 return
             if when == math.inf:
                 self.stalled("nothing is left that could happen, and the workload is not at its end")
-            if when > self.now:
-                self.now = when
+            if when > self.clock:
+                self.clock = when
                 still = 0
             else:
                 still += 1
@@ -436,20 +205,20 @@ class Run:
                 entry = heappop(heap)
                 entry[2](entry[3])
             else:
-                due.bundle.tick(self.now)
+                self.deliver_free(due is second)
                 touched[due] = None
 
     def _serve(self, end: End) -> None:
         bundle, ways = end.bundle, end.ways
-        now = self.now
+        now = self.clock
         while True:
             if end.fill is not None and not bundle.full:
                 end.fill()
-            served = False
+            if not bundle.has_news:
+                break
             for member in bundle.ready(now):
                 ways[member].serve(now)
-                served = True
-            if not served or end.fill is None or bundle.full:
+            if end.fill is None or bundle.full:
                 break
         self.touched.pop(end, None)
         if bundle.has_news:
@@ -457,84 +226,51 @@ class Run:
         deadline = bundle.next_deadline()
         end.deadline = math.inf if deadline is None else deadline
 
-    def _idle(self) -> bool:
-        return not any(end.bundle.backlog for end in self.ends) and not any(
-            way.flying for pair in self._ways for way in pair
+    def idle(self) -> bool:
+        """Whether nothing is queued or on its way."""
+        return not any(end.bundle.backlog or end.bundle.reassembling for end in self.ends) and not any(
+            way.flying for cable in self._cables for way in cable.ways
         )
+
+    def _other(self, end: End) -> End:
+        return self.ends[1] if end is self.ends[0] else self.ends[0]
 
     def _take_events(self, end: End) -> None:
         for event in end.bundle.take_events():
             end.events.append(event)
             if isinstance(event, SchedulerFailed):
                 self.stalled(f"end {end.name}: {event.error}", event.error)
+            elif isinstance(event, PhaseChanged) and event.phase == "dead":
+                number = next(n for n, member in enumerate(end.members) if member.owner == event.slave)
+                self.at(self.now + _REOPEN, self.reopen, (self.ends.index(end), number))
 
-    # -- what happens to lines
+    def reopen(self, line: tuple[int, int]) -> None:
+        """Connect a line, (end, number), unless it is connected or cut."""
+        side, number = line
+        end = self.ends[side]
+        member = end.members[number]
+        if member.link is None and not end.ways[member].model.is_cut:
+            end.bundle.connected(member, self.clock)
+            self.touched[end] = None
 
-    def _cut(self, number: int) -> None:
-        now = self.now
-        self._count_capacity(number)
-        self._up_since[number] = None
-        for way in self._ways[number]:
-            way.cut(now)
-        if self.lines[number].cut == "hangup":
-            for end in self.ends:
-                end.bundle.disconnected(end.members[number], now, "hangup")
-                self.touched[end] = None
-
-    def _revive(self, number: int) -> None:
-        now = self.now
-        self._up_since[number] = now
-        for way in self._ways[number]:
-            way.model.revive(now)
-        if self.lines[number].cut == "hangup":
-            for end in self.ends:
-                end.bundle.connected(end.members[number], now)
-                self.touched[end] = None
-
-    def _set_rate(self, change: tuple[int, float]) -> None:
-        number, rate = change
-        self._count_capacity(number)
-        self._rates[number] = rate
-        for way in self._ways[number]:
-            way.set_rate(self.now, rate)
-
-    def _count_capacity(self, number: int, now: float | None = None) -> None:
-        since = self._up_since[number]
-        now = self.now if now is None else now
-        if since is not None:
-            self.capacity += max(0.0, now - since) * (self._rates[number] or math.inf)
-            self._up_since[number] = now
+    def deliver_free(self, side: int) -> None:
+        """Take what the bundle at that end has set free, as for a line that has left it."""
+        end = self.ends[side]
+        packets = end.bundle.tick(self.clock)
+        if packets:
+            self._other(end).traffic.deliver(packets, self.clock, -1)
 
     def count_capacity(self, until: float) -> float:
         """Bits that the lines could have carried by then, towards end 1."""
-        for number in range(len(self.lines)):
-            self._count_capacity(number, until)
-        return self.capacity
+        for cable in self._cables:
+            cable.count_capacity(until)
+        return sum(cable.capacity for cable in self._cables)
 
     # -- when it goes wrong
 
     def stalled(self, problem: str, cause: BaseException | None = None) -> NoReturn:
         """End the run with a report of who waits for what. Raises `SimulationStalled`."""
-        raise SimulationStalled(f"after {self.now:g} s: {problem}", "\n".join(self._report())) from cause
-
-    def _report(self) -> Iterable[str]:
-        for end in self.ends:
-            bundle, traffic = end.bundle, end.traffic
-            waiting = traffic.missing().get("waiting", 0)
-            yield (
-                f"end {end.name}: {bundle.queued_packets} packets wait for a place on a line, {waiting} in all are not "
-                f"delivered; {bundle.backlog} bytes of {bundle.limit} queued; scheduler {bundle.scheduler!r}"
-            )
-            for member in end.members:
-                stats = member.stats(self.now)
-                way = end.ways[member]
-                state = stats.state + (" (cut silently)" if way.model.is_cut and member.line.up else "")
-                yield (
-                    f"  line {member.name}: {state}, {stats.planned_packets} packets planned, "
-                    f"{len(way.flying)} on their way"
-                )
-        told = getattr(self._workload, "waits_for", None)
-        yield f"workload {self._workload!r}" + (f": waits for {told}" if told else "")
+        raise SimulationStalled(f"after {self.now:g} s: {problem}", "\n".join(report(self))) from cause
 
 
 def simulate(
@@ -552,6 +288,7 @@ def simulate(
     queue_bytes: int = 262144,
     queue_time: float = 0.5,
     flow_of: Callable[[bytes], Hashable] | None = None,
+    multilink: Multilink | None = None,
     trace: bool = False,
 ) -> Result:
     """Simulate a bond and tell how it went.
@@ -571,6 +308,8 @@ def simulate(
         until: end after so many seconds, whatever is under way.
         queue_bytes, queue_time: the bond's limits on what waits, as of `Bundle`.
         flow_of: tells a packet's flow, as of `Bundle`.
+        multilink: bundle the lines by PPP Multilink; lines with the default framing have ``Ppp()`` then. PPP links
+            negotiate in the 30 seconds before time 0.
         trace: record where each frame went, for timelines.
 
     Raises:
@@ -602,11 +341,13 @@ def simulate(
         queue_bytes=max(queue_bytes, mtu) if isinstance(mtu, int) else queue_bytes,
         queue_time=queue_time,
         flow_of=flow_of,
+        multilink=multilink,
         trace=trace,
     )
     workload = Bulk() if workload is None else workload
     if not isinstance(workload, Workload):
         raise ConfigurationError("workload", f"a workload such as Bulk(289284), not {workload!r}")
-    return Run(
-        as_lines(lines), workload, (scheduler, scheduler if back_scheduler is None else back_scheduler), settings
-    ).run()
+    given = as_lines(lines)
+    if multilink is not None:
+        given = tuple(attrs.evolve(line, framing=Ppp()) if line.framing == Slip() else line for line in given)
+    return Run(given, workload, (scheduler, scheduler if back_scheduler is None else back_scheduler), settings).run()

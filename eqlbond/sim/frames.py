@@ -10,9 +10,11 @@ from typing import Any, Literal
 import attrs
 
 from eqlbond.codec.base import Framing
+from eqlbond.codec.hdlc import HdlcFramer
 from eqlbond.core.link import NegotiatedFraming
 from eqlbond.exceptions import ConfigurationError
 from eqlbond.packet import Packet
+from eqlbond.ppp.config import Ppp
 
 Content = Literal["random", "text", "escapes"]
 SMALLEST = 4
@@ -86,6 +88,11 @@ class Payloads:
 _zeros = lru_cache(maxsize=4096)(bytes)
 
 
+def negotiates(framing: Framing) -> bool:
+    """Whether connections with this framing talk to their peer before they carry packets."""
+    return isinstance(framing, Ppp | NegotiatedFraming)
+
+
 class SizedFramer:
     """A framer for frames of which only the size goes over the line; `feed` gives what the driver has laid in."""
 
@@ -106,6 +113,14 @@ class SizedFramer:
         return self.arrived
 
 
+def frame_size(framing: Framing, mtu: int) -> Callable[[Packet], int]:
+    """How large a packet's frame is, on an open connection; for PPP as both ends ask for it."""
+    framer = framing.framer(mtu)
+    if isinstance(framing, Ppp) and isinstance(framer, HdlcFramer):
+        framer.set_transmit(accm=framing.accm, pfc=framing.pfc, acfc=framing.acfc, fcs=32 if framing.fcs32 else 16)
+    return framer.wire_size
+
+
 @attrs.frozen
 class SizedFraming:
     """Stands in for a real framing, with the sizes of its frames and without their bytes.
@@ -120,7 +135,7 @@ class SizedFraming:
     _sizes: dict[int, int] = attrs.field(factory=dict, init=False, eq=False)
 
     def __attrs_post_init__(self) -> None:
-        if isinstance(self.framing, NegotiatedFraming):
+        if negotiates(self.framing):
             raise ConfigurationError("frames", f"{self.framing!r} negotiates, which needs frames='codec'")
 
     def framer(self, mtu: int) -> SizedFramer:

@@ -11,6 +11,7 @@ import attrs
 
 from eqlbond.codec.base import Framing
 from eqlbond.codec.slip import Slip
+from eqlbond.core.half_duplex import HalfDuplex, check_half_duplex
 from eqlbond.core.line_model import LineSpec
 from eqlbond.exceptions import ConfigurationError
 
@@ -74,7 +75,7 @@ class SimLine:
     cut: Literal["hangup", "silence"] = attrs.field(default="hangup", kw_only=True)
     """Whether both ends hear of a cut, as of an adapter that is unplugged, or nothing arrives and nobody is told."""
     rate_changes: tuple[tuple[float, float], ...] = attrs.field(default=(), kw_only=True)
-    """(time, rate) pairs: from then on the line carries so many bit/s, both ways. The bond is not told."""
+    """Pairs of a time and a rate, from then on the rate of the line both ways, bit/s. The bond is not told."""
     nominal_rate: float | None = attrs.field(default=None, kw_only=True)
     """The rate that the bond is told, bit/s; None: the real one at the start."""
     nominal_latency: float | None = attrs.field(default=None, kw_only=True)
@@ -86,6 +87,11 @@ class SimLine:
     """The weight, for schedulers that use weights; None: the rate."""
     mtu: int | None = attrs.field(default=None, kw_only=True)
     """The largest packet that this line may carry; None: the bond's MTU."""
+    half_duplex: bool = attrs.field(default=False, kw_only=True)
+    """Whether only one end can talk at a time, as by radio: what reaches an end while it talks itself arrives damaged.
+    Such a line is always paced in pieces, so that the ends hear each other begin."""
+    turns: HalfDuplex | None = attrs.field(default=None, kw_only=True)
+    """How the ends take turns, as the `half_duplex` of a slave; None: they do not mind each other."""
     framing: Framing = attrs.field(factory=Slip, kw_only=True)
     """How packets are framed on the line."""
     name: str = attrs.field(default="", kw_only=True)
@@ -101,6 +107,13 @@ class SimLine:
             raise ConfigurationError("cut", f"'hangup' or 'silence', not {self.cut!r}")
         if not isinstance(self.framing, Framing):
             raise ConfigurationError("framing", f"a Framing such as Slip(), not {self.framing!r}")
+        if not isinstance(self.half_duplex, bool):
+            raise ConfigurationError("half_duplex", f"True or False, not {self.half_duplex!r}; a rule goes in turns")
+        if self.half_duplex and self.rate is None:
+            raise ConfigurationError("half_duplex", "needs a rate: without one nobody talks for any time")
+        if self.half_duplex and self.back is not None and self.back.rate is None:
+            raise ConfigurationError("back", "needs a rate on a line that is half-duplex")
+        check_half_duplex(self.turns, self.rate, "turns")
         if self.nominal_latency is not None:
             _seconds("nominal_latency", self.nominal_latency)
         if self.nominal_rate is not None:
@@ -136,6 +149,11 @@ class SimLine:
     def back_spec(self) -> LineSpec:
         """The direction from the second end to the first."""
         return self.forth() if self.back is None else self.back
+
+    @property
+    def in_pieces(self) -> bool:
+        """Whether the line is paced in pieces whatever the run's `pacing`: its ends must hear bytes as they come."""
+        return self.half_duplex or self.turns is not None
 
     def label(self, number: int) -> str:
         """The line's name, or one made of its number and rate."""

@@ -119,7 +119,7 @@ def _draw_delays(axes: Axes, samples: Mapping[str, Sequence[float]]) -> None:
         0.995, 0.945, "95 %", transform=axes.get_yaxis_transform(), fontsize=7, color="#666666", ha="right", va="top"
     )
     axes.grid(alpha=0.25, lw=0.5)
-    columns = max(1, min(len(samples), 110 // (8 + max(map(len, samples)))))
+    columns = max(1, min(len(samples), 150 // (8 + max(map(len, samples)))))
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False, fontsize=8, loc="lower left", bbox_to_anchor=(0, 1.0), ncols=columns, handlelength=2.6)
 

@@ -126,17 +126,17 @@ class Traffic:
                     continue
                 del self.flying[number]
             self.arrived[number] = now
-            self.line[number] = line
+            self.line[number] = line if line >= 0 else 0
             self.order.append(number)
             if self.on_delivery is not None:
                 self.on_delivery(number, self.data.pop(number, None))
 
-    def missing(self) -> dict[str, int]:
-        """How many packets did not arrive, by what took them last; ``waiting``: nothing did."""
+    def missing(self, otherwise: str = "waiting") -> dict[str, int]:
+        """How many packets did not arrive, by what took them last; `otherwise`: nothing did."""
         counts: dict[str, int] = {}
         for number in range(len(self.entered)):
             if self.arrived[number] < 0.0:
-                reason = self.lost.get(number, "waiting")
+                reason = self.lost.get(number, otherwise)
                 counts[reason] = counts.get(reason, 0) + 1
         return counts
 

@@ -13,7 +13,9 @@ from eqlbond.sim.frames import merge
 from eqlbond.sim.record import Placed, Traffic
 
 if TYPE_CHECKING:
-    from eqlbond.sim.engine import End, Run, Settings
+    from eqlbond.sim.end import End
+    from eqlbond.sim.engine import Run
+    from eqlbond.sim.settings import Settings
 
 
 def quantile(ordered: Sequence[float], share: float) -> float:
@@ -31,7 +33,9 @@ class LineResult:
     rate: float | None
     frames: int
     payload_bytes: int
+    """That arrived by it; with Multilink, of the fragments that it sent."""
     wire_bytes: int
+    """Bytes of the frames that it sent, without those of PPP's own talk."""
     share: float
     """Of the wire bytes of all lines."""
     busy: float
@@ -78,7 +82,8 @@ class Result:
     damaged: int
     """Packets that were delivered with wrong contents: the framing has no checksum, or it was fooled."""
     lost: Mapping[str, int]
-    """Packets that never arrived, by what took them last; ``waiting`` when the run ended before."""
+    """Packets that never arrived, by what took them last; ``waiting`` when the run ended before, ``reassembly`` when
+    Multilink did not wait long enough for a fragment of theirs."""
     drops: Mapping[str, int]
     """Frames and packets that were dropped on the way, by reason, both directions; a packet may have gone again."""
     queue_peak: int
@@ -161,15 +166,15 @@ def build_result(run: Run, settings: Settings, scheduler: str, workload: str) ->
     here, there = run.ends
     traffic = here.traffic
     for end in run.ends:
-        end.traffic.settle(settings.until)
+        end.traffic.settle(settings.until + run.origin)
     arrived = [time for time in traffic.arrived if time >= 0.0]
-    duration = max(arrived, default=run.now)
+    duration = max(arrived, default=run.clock) - run.origin
     delays = [came - went for came, went in zip(traffic.arrived, traffic.entered, strict=True) if came >= 0.0]
     ordered = sorted(delays)
     payload = sum(size for size, came in zip(traffic.sizes, traffic.arrived, strict=True) if came >= 0.0)
     reordered, extents = traffic.reordering()
     lines, needed = _lines(run, here, duration)
-    capacity = run.count_capacity(duration)
+    capacity = run.count_capacity(duration + run.origin)
     return Result(
         workload=workload,
         scheduler=scheduler,
@@ -192,15 +197,18 @@ def build_result(run: Run, settings: Settings, scheduler: str, workload: str) ->
         reordering_extent_max=max(extents, default=0),
         duplicates=traffic.duplicates,
         damaged=traffic.damaged,
-        lost=traffic.missing(),
+        # Nothing waits any more: the bundle dropped what was incomplete, late, or out of order at its end.
+        lost=traffic.missing("reassembly" if settings.multilink is not None and run.idle() else "waiting"),
         drops=_drops(run),
         queue_peak=here.peak,
         lines=lines,
         extra=dict(run.extra),
         back=_back(there),
         delays=delays,
-        events=tuple((end.name, event) for end in run.ends for event in end.events),
-        placed=tuple(run.placed or ()),
+        events=tuple(
+            (end.name, attrs.evolve(event, time=event.time - run.origin)) for end in run.ends for event in end.events
+        ),
+        placed=_placed(run),
     )
 
 
@@ -214,23 +222,34 @@ def _lines(run: Run, end: End, duration: float) -> tuple[tuple[LineResult, ...],
             payload[line] += size
             if number not in traffic.useless:
                 needful[line] += size
-    total = sum(member.bytes_sent for member in end.members) or 1
+    sent = [
+        member.bytes_sent - (end.ways[member].control if member.whole_frames else before)
+        for member, before in zip(end.members, end.before, strict=True)
+    ]
+    total = sum(sent) or 1
+    multilink = run.settings.multilink is not None
+    # A Multilink packet goes by many lines, and each fragment has a header, the first one a protocol field as well.
+    headers = sum(member.fragments_sent for member in end.members) * end.bundle.fragment_header + len(traffic.sizes)
+    carried = sum(member.payload_sent for member in end.members) - headers
     lines = []
     needed = 0.0
     for number, member in enumerate(end.members):
         way = end.ways[member]
         spec = way.model.spec
-        bits = member.bytes_sent * spec.bits_per_byte
+        bits = sent[number] * spec.bits_per_byte
         # Framing in proportion: what was lost or came twice did not have to go.
-        needed += bits * needful[number] / member.payload_sent if member.payload_sent else 0.0
+        if multilink:
+            needed += bits * sum(needful) / carried if carried > 0 else 0.0
+        elif member.payload_sent:
+            needed += bits * needful[number] / member.payload_sent
         lines.append(
             LineResult(
                 name=member.name,
                 rate=run.lines[number].rate,
                 frames=member.packets_sent,
-                payload_bytes=payload[number],
-                wire_bytes=member.bytes_sent,
-                share=member.bytes_sent / total,
+                payload_bytes=member.payload_sent if multilink else payload[number],
+                wire_bytes=sent[number],
+                share=sent[number] / total,
                 busy=min(1.0, bits / spec.rate / duration) if spec.rate and duration else 0.0,
                 queue_peak=way.queue_peak,
                 reclaimed=member.reclaimed,
@@ -239,13 +258,28 @@ def _lines(run: Run, end: End, duration: float) -> tuple[tuple[LineResult, ...],
     return tuple(lines), needed
 
 
+def _placed(run: Run) -> tuple[Placed, ...]:
+    origin = run.origin
+    return tuple(
+        attrs.evolve(
+            frame,
+            start=frame.start - origin,
+            leave=frame.leave - origin,
+            arrival=None if frame.arrival is None else frame.arrival - origin,
+        )
+        if origin
+        else frame
+        for frame in run.placed or ()
+    )
+
+
 def _drops(run: Run) -> dict[str, int]:
     drops: dict[str, int] = {}
     for end in run.ends:
         merge(end.bundle.dropped, drops)
         merge(end.frames_lost, drops)
         for member in end.members:
-            stats = member.stats(run.now)
+            stats = member.stats(run.clock)
             merge(stats.dropped, drops)
             merge(stats.lost, drops)
     return drops

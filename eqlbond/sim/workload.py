@@ -17,6 +17,7 @@ import attrs
 
 from eqlbond.exceptions import ConfigurationError
 from eqlbond.packet import Packet
+from eqlbond.sim.frames import frame_size
 
 if TYPE_CHECKING:
     from eqlbond.sim.engine import Run
@@ -176,8 +177,8 @@ def _interval(workload: Any, run: Run, shares: Mapping[int, float]) -> float:
     for line in run.lines:
         if line.rate is None:
             raise ConfigurationError("load", "a line without a rate has no load; give rate")
-        framer = line.framing.framer(run.mtu)
-        mean = sum(framer.wire_size(Packet(run.payloads.make(0, size, 0))) * share for size, share in shares.items())
+        wire_size = frame_size(line.framing, run.mtu)
+        mean = sum(wire_size(Packet(run.payloads.make(0, size, 0))) * share for size, share in shares.items())
         packets_a_second += line.rate / line.bits_per_byte / mean
     return 1.0 / (float(workload.load) * packets_a_second)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import gc
+from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any, ParamSpec
 
@@ -171,6 +172,7 @@ class End:
         self.opened = 0
         self.transport: MemoryTransport | None = None
         self.transports: list[MemoryTransport] = []
+        self.on_the_way: deque[bytes] = deque()
 
     async def connect(self, factory: Callable[[], asyncio.Protocol]) -> tuple[asyncio.Transport, asyncio.Protocol]:
         if self.open_time:
@@ -193,12 +195,14 @@ class End:
 
     def carry(self, data: bytes) -> None:
         loop = asyncio.get_running_loop()
+        self.on_the_way.append(data)
         if self.delay:
-            loop.call_later(self.delay, self.other.arrive, data)
+            loop.call_later(self.delay, self.other.arrive)
         else:
-            loop.call_soon(self.other.arrive, data)
+            loop.call_soon(self.other.arrive)
 
-    def arrive(self, data: bytes) -> None:
+    def arrive(self) -> None:
+        data = self.other.on_the_way.popleft()  # in order, which timers that are due at one time do not keep
         if self.transport is not None and not self.transport.closed_by:
             self.transport.protocol.data_received(data)
 

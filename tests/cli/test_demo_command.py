@@ -57,6 +57,26 @@ def test_a_small_file_over_quick_lines_with_a_cut(
     assert figures["seconds"] > 100_000 * 10 / 441_600
 
 
+def test_multilink_brings_all_in_order_and_the_cut_line_comes_back(
+    file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(demo, "_DOWN_FOR", 0.3)
+    figures_file = tmp_path / "figures.json"
+    options = ["--multilink", "--file", str(file), "--rates", RATES, "--json", str(figures_file)]
+    assert main.main(["demo", *options]) == 0
+    told = capsys.readouterr()
+    assert told.err == ""
+    assert "packets of 900, PPP Multilink" in told.out
+    assert re.search(r"fragments +\d+", told.out)
+    assert re.search(r"out of order +0 of", told.out)
+    figures = json.loads(figures_file.read_text())
+    assert figures["checksum_equal"] is True
+    assert figures["reordered"] == figures["damaged"] == figures["duplicates"] == 0
+    assert figures["fragments"] >= figures["pieces"]
+    seconds = figures["up_seconds"]
+    assert 0.2 * seconds[0] < seconds[1] < seconds[0], "negotiated again after the hang-up"
+
+
 def test_other_options_and_no_cut(file: Path) -> None:
     file.write_bytes(file.read_bytes()[:10_000])
     status, out, err = run(

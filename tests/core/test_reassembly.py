@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from eqlbond.codec.multilink import decode_header, decode_protocol, encode_header, encode_protocol
 from eqlbond.core.fragments import Fragmenter
-from eqlbond.core.reassembly import MOST_FRAGMENTS, Reassembler
+from eqlbond.core.reassembly import MOST_FRAGMENTS, LinkCounts, Reassembler
 from eqlbond.exceptions import ConfigurationError
 from eqlbond.packet import Packet
 
@@ -139,10 +139,61 @@ def test_null_fragments_move_the_sequence() -> None:
     assert r.counters == {"lost": 1, "null": 1}
 
 
-def test_a_link_that_leaves_is_waited_for_no_more() -> None:
-    r = reassembler("a", "b")
+def test_what_a_link_that_leaves_had_not_brought_may_come_by_another() -> None:
+    r = reassembler("a", "b", patience=0.5)
     assert r.receive("a", mp(1, b"1"), 0.0) == []
-    assert r.remove_link("b", 0.0) == [b"1"]
+    assert r.remove_link("b", 0.0) == []
+    assert r.receive("a", mp(2, b"2"), 0.1) == []
+    assert r.receive("a", mp(0, b"0"), 0.2) == [b"0", b"1", b"2"]
+    assert r.counters == {}
+
+
+def test_a_link_that_has_left_is_waited_for_as_long_as_the_patience() -> None:
+    r = reassembler("a", "b", patience=0.5)
+    r.remove_link("b", 0.0)
+    assert r.receive("a", mp(1, b"1"), 0.4) == []
+    assert r.receive("a", mp(2, b"2"), 0.6) == [b"1", b"2"]
+    assert r.counters == {"lost": 1}
+
+
+def test_when_the_last_link_leaves_nothing_waits_any_longer() -> None:
+    r = reassembler("a")
+    r.add_link("b")
+    assert r.receive("a", mp(1, b"1"), 0.0) == []
+    assert r.remove_link("b", 0.0) == []
+    assert r.remove_link("a", 0.0) == [b"1"]
+
+
+def test_what_each_link_has_brought_is_counted() -> None:
+    r = Reassembler(1500, patience=0.5)
+    a, b = LinkCounts(), LinkCounts()
+    r.add_link("a", a)
+    r.add_link("b", b)
+    r.receive("a", mp(0, b"0"), 0.0)
+    r.receive("b", mp(0, b"0"), 0.0)
+    r.receive("a", mp(3, b"3"), 0.0)
+    assert r.tick(0.5) == [b"3"]
+    assert (a, b) == (LinkCounts(2), LinkCounts(1, duplicates=1, lost=2))
+
+
+@pytest.mark.parametrize("short", [False, True])
+@pytest.mark.parametrize("expected", [1, 40, 1000])
+def test_numbers_from_before_a_link_joined_are_a_bundle_begun_anew(expected: int, short: bool) -> None:
+    r = reassembler("old", short=short)
+    for number in range(expected):
+        r.receive("old", mp(number, b"x", short=short), 0.0)
+    r.add_link("new")
+    assert r.receive("new", mp(0, b"again", short=short), 1.0) == [b"again"]
+    assert r.counters == {"restarted": 1}
+    assert r.receive("old", mp(1, b"1", short=short), 1.0) == [b"1"]
+
+
+def test_a_link_whose_first_fragment_is_late_does_not_begin_anew() -> None:
+    r = reassembler("old", "new", patience=0.5)
+    r.receive("old", mp(1, b"1"), 0.0)
+    assert r.tick(0.5) == [b"1"]
+    assert r.receive("new", mp(0, b"0"), 0.6) == []
+    assert r.counters == {"lost": 1, "given up": 1, "late": 1}
 
 
 def test_a_peer_that_begins_anew_is_followed() -> None:

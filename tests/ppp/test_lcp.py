@@ -196,6 +196,15 @@ def test_how_we_follow_the_peer(
 
 
 @pytest.mark.parametrize(
+    ("ours", "asked", "escaped"),
+    [(0, 0, 0), (0xA0000, 0, 0xA0000), (0xA0000, 0x5, 0xA0005), (0x20000, 0, 0), (0xFFFFFFFF, 0, 0xA0000)],
+)
+def test_a_line_with_software_flow_control_escapes_it_in_both_directions(ours: int, asked: int, escaped: int) -> None:
+    h = Harness(**{**PLAIN, "accm": ours}).open(accm(asked))
+    assert h.lcp.peers.accm == escaped
+
+
+@pytest.mark.parametrize(
     ("code", "listed", "reason"),
     [
         (REJECT, [auth(USE_CHAP_MD5)], "the peer refuses to authenticate itself"),

@@ -204,7 +204,8 @@ def test_lines_without_a_rate_share_by_what_they_hold() -> None:
         assert placement is not None
         assert placement.not_before <= 7.0
         testing.take(placement.line, packet, 7.0)
-    assert max(line.planned for line in lines) - min(line.planned for line in lines) <= 1002
+    # One line is kept to for a run of packets, which keeps their order.
+    assert max(line.planned for line in lines) - min(line.planned for line in lines) <= 32768 + 1002
 
 
 def test_a_line_without_a_rate_that_does_not_drain_is_left_alone() -> None:

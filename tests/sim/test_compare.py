@@ -39,8 +39,8 @@ Poisson 0.8 mixed, four EarliestDelivery   60.65 s  eff 0.812  p95   1.10 s  reo
 Poisson 0.8 mixed, four Eql               110.24 s  eff 0.447  p95  42.26 s  reordered 50.87%  lost 0
 Poisson 0.8 mixed, four RoundRobin        150.06 s  eff 0.328  p95  81.28 s  reordered 55.57%  lost 0
 TCP                     EarliestDelivery   14.72 s  eff 0.997  p95   1.28 s  reordered  0.00%  lost 0
-TCP                     Eql                42.16 s  eff 0.348  p95   3.17 s  reordered 40.88%  lost 0
-TCP                     RoundRobin         38.35 s  eff 0.383  p95   3.18 s  reordered 45.74%  lost 0
+TCP                     Eql                33.44 s  eff 0.439  p95   3.18 s  reordered 39.85%  lost 0
+TCP                     RoundRobin         41.01 s  eff 0.358  p95   3.18 s  reordered 49.62%  lost 0
 requests                EarliestDelivery    6.07 s  eff 0.015  p95   0.01 s  reordered  0.00%  lost 0
 requests                Eql                11.48 s  eff 0.008  p95   0.01 s  reordered  0.00%  lost 0
 requests                RoundRobin         12.78 s  eff 0.007  p95   0.05 s  reordered  0.00%  lost 0

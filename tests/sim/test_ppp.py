@@ -1,0 +1,83 @@
+"""PPP lines and Multilink in the simulator."""
+
+from __future__ import annotations
+
+import pytest
+
+from eqlbond import Multilink
+from eqlbond.codec.hdlc import Hdlc
+from eqlbond.exceptions import ConfigurationError
+from eqlbond.ppp.config import Ppp
+from eqlbond.schedulers import EarliestDelivery, RoundRobin
+from eqlbond.sim import Bulk, SimLine, SimulationStalled, Tcp, Trace, simulate
+
+
+def ppp(*rates, **options):
+    return [SimLine(rate, framing=Ppp(), name=f"line{n}", **options) for n, rate in enumerate(rates)]
+
+
+def test_links_are_up_when_the_workload_begins():
+    result = simulate(ppp(57600), Trace([(0.0, 900)]), mtu=900)
+    # Flag, protocol, 32-bit check sequence, flag: 7 bytes, and what is escaped of 900 random ones.
+    assert result.delays[0] == pytest.approx(910 * 10 / 57600, rel=0.02)
+    assert result.duration == pytest.approx(result.delays[0])
+    assert result.efficiency == pytest.approx(1.0)
+    assert all(event.time < 0 for _, event in result.events if type(event).__name__ == "SlaveUp")
+
+
+def test_plain_balancing_over_ppp():
+    result = simulate(ppp(57600, 14400), Bulk(100_000, 900), mtu=900)
+    assert result.efficiency > 0.99
+    assert result.lost == {}
+    assert sum(line.wire_bytes for line in result.lines) > result.payload_bytes
+
+
+def test_fragments_share_the_time_of_a_packet():
+    times = [simulate(ppp(*[28800] * n), Trace([(1.0, 1400)]), multilink=Multilink()).delays[0] for n in (1, 2, 4)]
+    assert times[1] / times[0] <= 0.52
+    assert times[2] / times[0] <= 0.275
+
+
+@pytest.mark.parametrize("scheduler", [EarliestDelivery(), EarliestDelivery(hold="never")])
+def test_multilink_keeps_order_whatever_the_lines_do(scheduler):
+    lines = [
+        SimLine(57600, framing=Ppp(), loss=0.02, jitter=0.02),
+        SimLine(28800, framing=Ppp(), byte_error_rate=1e-4),
+        SimLine(14400, framing=Ppp(), cut_at=5, revive_at=20),
+    ]
+    result = simulate(lines, Bulk(200_000, (40, 576, 1500)), scheduler, multilink=Multilink())
+    assert result.reordered == result.damaged == 0
+    assert result.sent == result.delivered + sum(result.lost.values())
+    assert "waiting" not in result.lost
+    assert sum(result.lost.values()) < 0.1 * result.sent
+
+
+def test_fragments_that_come_too_late_are_said_to_be_lost_in_reassembly():
+    """Taking turns, the slow line's fragments come seconds behind, and the far end does not wait for ever."""
+    result = simulate(ppp(57600, 14400, 9600), Bulk(100_000), RoundRobin(), multilink=Multilink())
+    assert set(result.lost) == {"reassembly"}
+    assert result.sent == result.delivered + result.lost["reassembly"]
+    assert result.reordered == 0
+
+
+def test_tcp_over_multilink():
+    result = simulate(ppp(57600, 14400), Tcp(100_000), mtu=900, multilink=Multilink())
+    assert result.efficiency > 0.95
+    assert result.extra["retransmits"] == 0
+
+
+def test_same_seed_same_result():
+    runs = [simulate(ppp(57600, 9600, jitter=0.01), Bulk(50_000), multilink=Multilink(), seed=5) for _ in range(2)]
+    assert runs[0].to_dict() == runs[1].to_dict()
+
+
+def test_a_peer_that_never_answers_ends_the_run():
+    with pytest.raises(SimulationStalled, match="no packet has come or gone"):
+        simulate([SimLine(57600, framing=Ppp(), loss=1.0)], Bulk(10_000))
+
+
+def test_impossible_combinations():
+    with pytest.raises(ConfigurationError, match="negotiates"):
+        simulate(ppp(57600), Bulk(1000), frames="size")
+    with pytest.raises(ConfigurationError, match="Multilink needs Ppp"):
+        simulate([SimLine(57600, framing=Hdlc())], Bulk(1000), multilink=Multilink())
