@@ -373,7 +373,9 @@ class Bundle:
 
     def _permitted(self, packet: Packet) -> bool:
         """Whether PPP lets the packet pass: the NCP of its protocol is open (RFC 1661 section 3.6)."""
-        protocol = protocol_of(packet)
+        protocol = packet.protocol
+        if protocol is None:
+            protocol = protocol_of(packet)
         if self._mux is not None:
             return self._mux.network.permits(protocol)
         for member in self.members:

@@ -91,15 +91,14 @@ class Fragmenter:
         payload = packet.payload
         fragments: list[Fragment] = []
         if len(sizes) < 2:
-            fragments.append(self._fragment(packet, field + payload, True, True))
+            fragments.append(self._fragment(packet, self._blank + field + payload, True, True))
         else:
             at = 0
             for index, size in enumerate(sizes):
                 data = payload[at : at + size]
                 at += size
-                fragments.append(
-                    self._fragment(packet, data if index else field + data, index == 0, index == len(sizes) - 1)
-                )
+                head = self._blank if index else self._blank + field
+                fragments.append(self._fragment(packet, head + data, index == 0, index == len(sizes) - 1))
         if packet.express:
             self._express.append(fragments)
             self.express_run += len(payload)
@@ -107,8 +106,8 @@ class Fragmenter:
             self._plain.append(fragments)
         return fragments
 
-    def _fragment(self, packet: Packet, data: bytes, begin: bool, end: bool) -> Fragment:
-        fragment = Fragment(self._blank + data, MP, None, packet.priority, packet.flow, packet.sequence, packet.entered)
+    def _fragment(self, packet: Packet, payload: bytes, begin: bool, end: bool) -> Fragment:
+        fragment = Fragment(payload, MP, None, packet.priority, packet.flow, packet.sequence, packet.entered)
         fragment.begin, fragment.end, fragment.whole = begin, end, packet
         fragment.express = packet.express
         fragment.maker = self

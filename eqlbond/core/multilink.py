@@ -143,10 +143,14 @@ class Mux:
         """Packets from a link: fragments are put together, the rest goes where it belongs."""
         delivered: list[Packet] = []
         permits = self.network.permits
+        reassemble = self.reassembler.receive
         for packet in packets:
             if packet.protocol == MP:
-                for data in self.reassembler.receive(connection, packet.payload, now):
-                    self._deliver(connection, data, now, delivered)
+                for data in reassemble(connection, packet.payload, now):
+                    if data[0] & 1 and permits(data[0]):  # nearly always: an odd octet is a protocol field by itself
+                        delivered.append(Packet(data[1:], data[0]))
+                    else:
+                        self._deliver(connection, data, now, delivered)
             elif packet.protocol in self.network.protocols:
                 self.network.receive(packet, now)
                 self.stirred = True

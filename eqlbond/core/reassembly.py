@@ -16,6 +16,7 @@ from eqlbond.codec.multilink import BEGIN, END, decode_header, header_size, sequ
 from eqlbond.exceptions import ConfigurationError
 
 MOST_FRAGMENTS = 4096
+_WHOLE = BEGIN | END
 
 
 @attrs.define
@@ -116,7 +117,7 @@ class Reassembler:
         counts.received += 1
         expected = self._next
         ahead = (number - expected) % self._space
-        if ahead == 0 and flags == BEGIN | END and not self._waiting and self._parts is None:
+        if ahead == 0 and flags == _WHOLE and not self._waiting and self._parts is None:
             self._last[link] = expected
             self._next = expected + 1
             return self._whole(payload[self._header :])
@@ -144,7 +145,8 @@ class Reassembler:
         if ahead == 0:
             self._next += 1
             self._append(flags, data, packets)
-            self._run(packets)
+            if self._numbers:
+                self._run(packets)
         else:
             self._waiting[number] = flags, data, now
             heappush(self._numbers, number)
@@ -212,11 +214,16 @@ class Reassembler:
     def _run(self, packets: list[bytes]) -> None:
         """Go on with what waits and is next now."""
         numbers = self._numbers
+        waiting = self._waiting
         while numbers and numbers[0] == self._next:
-            flags, data, _ = self._waiting.pop(heappop(numbers))
-            self._held -= len(data)
+            flags, data, _ = waiting.pop(heappop(numbers))
+            size = len(data)
+            self._held -= size
             self._next += 1
-            self._append(flags, data, packets)
+            if flags == _WHOLE and self._parts is None and 0 < size <= self._mrru:
+                packets.append(data)
+            else:
+                self._append(flags, data, packets)
 
     def _close_gaps(self, now: float, packets: list[bytes]) -> None:
         if self._gone:

@@ -307,7 +307,9 @@ class Sender:
             placement = self._policy.place(packet, lines, now, self._by_line, self._will_offer_again)
             if placement is None:
                 return False
-            self._plan(self._cut(mux, packet, ())[0], placement, now)
+            (fragment,) = mux.fragmenter.cut(packet)
+            self.backlog += len(fragment.payload) - size
+            self._plan(fragment, placement, now)
             return True
         # No line takes it whole (RFC 1990 section 2: what the bundle carries may exceed any link's MRU).
         most = self._largest_mtu - overhead

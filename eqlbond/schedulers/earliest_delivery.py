@@ -11,7 +11,6 @@ from __future__ import annotations
 import math
 from bisect import bisect_right
 from collections.abc import Sequence
-from operator import attrgetter
 from typing import Literal
 
 import attrs
@@ -31,7 +30,6 @@ _SMALLEST = 32  # bytes; a smaller fragment is not worth its frame
 _UNPACED_LIMIT = 65536
 _UNPACED_RUN = _UNPACED_LIMIT
 _UNPACED_BYTE_TIME = 1e-9
-_free = attrgetter("free")
 
 
 def _price(value: object) -> float:
@@ -111,8 +109,13 @@ class EarliestDelivery:
             if self._none_paced:
                 return self._place_unpaced(lines)
         largest = self._largest
-        if self._all_paced and min(map(_free, lines)) > now + self._window:
-            return None  # as below, and soon seen: a busy bond asks once in vain for each packet
+        if self._all_paced:
+            full = now + self._window
+            for line in lines:
+                if line.free <= full:
+                    break
+            else:
+                return None  # as below, and soon seen: a busy bond asks once in vain for each packet
         earliest = fits = math.inf
         begins = now
         chosen = None
@@ -171,7 +174,9 @@ class EarliestDelivery:
         where t is such that the shares add up; lines with l above t take none (the rule of FreeBSD's ng_ppp). When
         every line has a packet's time of plan before it the packet stays whole, which costs the least overhead.
         """
-        if any(line.byte_time == 0.0 for line in lines):
+        if lines is not self._lines:
+            self._survey(lines)
+        if not self._all_paced:
             return None
         size = len(packet.payload)
         wire = lines[0].wire_size(packet) - _FRAME_OVERHEAD
