@@ -118,14 +118,12 @@ class Sender:
         if flow is None and self._flow_of is not None:
             flow = packet.flow = self._flow_of(packet.payload)
         if flow is not None:  # nothing is counted before what may raise: a flow_of of one's own, an unhashable flow
-            waiting = self._flows.get(flow, 0)
-            self._flows[flow] = waiting + 1
             # With nothing else planned there is nothing to pass, and the ordinary placement keeps order better.
-            # Behind a fair queue it is the queue that tells who may pass.
-            packet.express = packet.priority > 0 or (
-                waiting == 0 and self.backlog > 0 and (not self._fair or not self._queue) and self._may_pass()
-            )
+            passes = self.backlog > 0 and not self._flows.get(flow)
+            packet.express = packet.priority > 0 or (passes and not self._fair and self._may_pass())
+            self._flow_grows(packet)
         else:
+            passes = False
             packet.express = packet.priority > 0
         packet.copies = 1
         packet.sequence = self._sequence
@@ -134,17 +132,18 @@ class Sender:
         self.packets_accepted += 1
         self.payload_accepted += size
         self.backlog += size
-        if packet.express and (packet.priority > 0 or not self._fair):
+        if packet.express:
             self._urgent.append(packet)
             self.place_waiting(now)
         elif (
             self._queue
             or not self._up
-            or (self.backlog > self._plan_limit and not packet.express)
+            or (passes and self._fair)  # it is the queue that tells who may pass
+            or self.backlog > self._plan_limit
             or not self._try_place(packet, now)
         ):
-            packet.express = False
-            if self._queue.push(packet, now):
+            first = not self._queue
+            if self._queue.push(packet, now) or first:
                 self.place_waiting(now)
         elif self._waiting_pieces:
             self._put_pieces_back()
@@ -205,9 +204,11 @@ class Sender:
         """Packets of sparse flows pass the plan, in which their flows have nothing."""
         queue = self._queue
         while self._may_pass() and (packet := queue.sparse(self._flows)) is not None:
+            self._flow_left(packet)
             packet.express = True
             if not self._try_place(packet, now):
                 packet.express = False
+                self._flow_grows(packet)
                 break
             queue.take()
             if self._waiting_pieces:
@@ -276,8 +277,7 @@ class Sender:
             member = self._by_line[line]
             packet.copies += 1
             self.backlog += len(packet.payload)
-            if packet.flow is not None:  # each copy leaves its flow when it begins to go
-                self._flows[packet.flow] = self._flows.get(packet.flow, 0) + 1
+            self._flow_grows(packet)  # each copy leaves its flow when it begins to go
             if packet.express:
                 member.plan_express(packet, now)
             else:
@@ -328,8 +328,8 @@ class Sender:
     def _cut(self, mux: Mux, packet: Packet, sizes: Sequence[int]) -> list[Fragment]:
         fragments = mux.fragmenter.cut(packet, sizes)
         self.backlog += sum([len(fragment.payload) for fragment in fragments]) - len(packet.payload)
-        if packet.flow is not None:
-            self._flows[packet.flow] = self._flows.get(packet.flow, 0) + len(fragments) - 1
+        if len(fragments) > 1:
+            self._flow_grows(packet, len(fragments) - 1)
         return fragments
 
     def _put_pieces_back(self) -> None:
@@ -377,7 +377,9 @@ class Sender:
             if packet.priority > 0:
                 self._urgent.append(packet)
             else:
+                self._flow_left(packet)
                 packet.express = False
+                self._flow_grows(packet)
                 kept[1].append(packet)
         self._queue.put_back(self._uncut(kept[1], numbered=True))
         self._mux.fragmenter.withdraw()
@@ -399,8 +401,7 @@ class Sender:
                 packet = packet.whole
                 if packet not in wholes:
                     self.backlog += len(packet.payload)
-                    if packet.flow is not None:
-                        self._flows[packet.flow] = self._flows.get(packet.flow, 0) + 1
+                    self._flow_grows(packet)
             wholes[packet] = None
         return list(wholes)
 
@@ -417,8 +418,8 @@ class Sender:
                 continue
             self._policy.withdrawn(packet, member.line, now)
             self.backlog += len(packet.payload)
-            if packet.flow is not None and not planned:
-                self._flows[packet.flow] = self._flows.get(packet.flow, 0) + 1
+            if not planned:
+                self._flow_grows(packet)
             back.append(packet)
         urgent = [packet for packet in back if packet.express]
         if urgent:
@@ -444,9 +445,18 @@ class Sender:
         for packet in packets:
             self._drop(packet, reason)
 
+    def _flow_grows(self, packet: Packet, by: int = 1) -> None:
+        """Count what waits of a flow. Behind a fair queue, not what passes: the next packet of the flow may, too.
+
+        Otherwise a flow would lose that by sending again before its last packet has found the end of a frame.
+        """
+        flow = packet.flow
+        if flow is not None and not (self._fair and packet.express):
+            self._flows[flow] = self._flows.get(flow, 0) + by
+
     def _flow_left(self, packet: Packet) -> None:
         flow = packet.flow
-        if flow is not None:
+        if flow is not None and not (self._fair and packet.express):
             waiting = self._flows.get(flow, 0) - 1
             if waiting > 0:
                 self._flows[flow] = waiting

@@ -471,6 +471,27 @@ def test_a_small_flow_does_not_wait_for_bulk() -> None:
     assert max(waits) < 1.5 * packet
 
 
+def test_a_small_flow_that_sends_faster_than_frames_end_still_passes() -> None:
+    """Its last packet waits for the end of a frame when the next one comes; the plan is a second long."""
+    driver = Driver(57600, 14400, mtu=1500, queue=FqCoDel())
+    for _ in range(40):
+        driver.send(1500, flow="bulk")
+    driver.run(1.0)
+    sent: dict[int, float] = {}
+    for n in range(60):
+        sent[driver.accepted] = driver.now
+        driver.send(64, flow="ping")
+        driver.run(driver.now + 0.1)
+        if n % 2:
+            driver.send(1500, flow="bulk")
+    driver.run(driver.now + 3)
+    came = {int.from_bytes(payload[:4], "big"): when for when, payload in driver.arrivals()}
+    waits = sorted(came[number] - when for number, when in sent.items())
+    assert waits[-1] < 0.4
+    order = [number for number in driver.order() if number in sent]
+    assert order == sorted(order)
+
+
 def test_a_flood_of_new_flows_does_not_starve_bulk() -> None:
     driver = Driver(57600, 57600, mtu=1500, queue=FqCoDel())
     for _ in range(100):
