@@ -28,7 +28,10 @@ nitpick_ignore_regex = [
     (r"py:.*", r"(?!eqlbond\.).*"),
     # Parts of signatures that are not documented by themselves.
     (r"py:class", r"eqlbond\.(aio\.slave\._BaudRate|aio\._wire\..*|codec\.stuffing\..*|codec\.options\..*)"),
-    (r"py:class", r"eqlbond\.(ppp\.(basics|phases|negotiation|secret)\..*|core\.ppp_connection\..*|config\.section\..*)"),
+    (
+        r"py:class",
+        r"eqlbond\.(ppp\.(basics|phases|negotiation|secret)\..*|core\.ppp_connection\..*|config\.section\..*)",
+    ),
 ]
 
 autodoc_member_order = "bysource"

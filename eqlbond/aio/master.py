@@ -686,12 +686,9 @@ class Master:
         """
         if self._closed or self._loop is None:
             self._check_open()
-        send = self._bundle.send
-        now = self._now()
         if not self._woken:
             self._wake()
-        for payload in payloads:
-            send(Packet(payload), now)
+        self._bundle.send_batch(payloads, self._now())
 
     @property
     def full(self) -> bool:

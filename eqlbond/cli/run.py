@@ -90,7 +90,13 @@ async def _serve(config: Config, file: str, verbose: bool) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, router.stop)
     loop.add_signal_handler(signal.SIGHUP, reload)
-    await router.run()
+    try:
+        await router.run()
+    finally:
+        # The loop would give a signal its default back, and one that comes while Python exits would spoil the status.
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            loop.remove_signal_handler(number)
+            signal.signal(number, signal.SIG_IGN)
 
 
 def run(args: argparse.Namespace) -> int:

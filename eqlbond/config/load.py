@@ -188,7 +188,8 @@ def _read_bond(section: Section | None) -> BondConfig:
 
 
 def _read_queue(section: Section, mtu: int) -> QueueConfig:
-    options: dict[str, Any] = section.given(bytes=checks.integer(1, what="bytes"), time=checks.seconds(above=True))
+    limits = section.given(bytes=checks.integer(1, what="bytes"), time=checks.seconds(above=True))
+    options: dict[str, Any] = {f"queue_{key}": value for key, value in limits.items()}
     fair = section.take("fair", checks.boolean, True)
     codel = section.given(
         target=checks.seconds(above=True),
@@ -325,8 +326,8 @@ def _try(config: Config) -> None:
         config.make_slaves(),
         scheduler=config.bond.scheduler.make(),
         mtu=config.bond.mtu,
-        queue_bytes=config.bond.queue.bytes,
-        queue_time=config.bond.queue.time,
+        queue_bytes=config.bond.queue.queue_bytes,
+        queue_time=config.bond.queue.queue_time,
         queue=config.bond.queue.fair,
         multilink=config.bond.multilink,
         close_timeout=config.bond.close_timeout,

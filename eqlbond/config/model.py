@@ -25,9 +25,9 @@ DEFAULT_RATE = "baudrate"
 class QueueConfig:
     """The bond's queue."""
 
-    bytes: int = 262144
+    queue_bytes: int = 262144
     """Payload that may wait to go by the plan of a line, bytes."""
-    time: float = 0.5
+    queue_time: float = 0.5
     """The same, in seconds of the bond's rate."""
     fair: FqCoDel | None = attrs.field(factory=FqCoDel)
     """Before the plan: each flow in its turn, with CoDel (RFC 8290); None: first in, first out."""

@@ -117,6 +117,7 @@ class Bundle:
         self.mtu = mtu
         self.members: list[Member] = []
         self.send = self._sender.send
+        self.send_batch = self._sender.send_batch
         self.ready = self._sender.ready
         self._up: tuple[Line, ...] = ()  # in the order in which they came up
         self._enough = False

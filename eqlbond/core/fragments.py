@@ -31,6 +31,8 @@ class Fragment(Packet):
     whole: Packet | None = None
     maker: object = None
     """The `Fragmenter` that it is from."""
+    cut: int = 0
+    """Its packet's place in the order of cutting."""
 
 
 def protocol_of(packet: Packet) -> int:
@@ -39,9 +41,14 @@ def protocol_of(packet: Packet) -> int:
 
 
 def queue_order(packet: Packet) -> tuple[int, int]:
-    """The order in which packets that come back are to go: what has a number by that, the others as they entered."""
-    number = packet.number if isinstance(packet, Fragment) else None
-    return (1, packet.sequence) if number is None else (0, number)
+    """The order in which packets that come back are to go: by number, as they were cut, the others as they entered.
+
+    What is cut has been the next one once, so it was in front of what is not. A fair queue does not give packets out as
+    they entered, but numbers are given in the order of cutting, and have to rise on each link.
+    """
+    if not isinstance(packet, Fragment):
+        return 2, packet.sequence
+    return (1, packet.cut) if packet.number is None else (0, packet.number)
 
 
 class Fragmenter:
@@ -58,6 +65,7 @@ class Fragmenter:
         self._next = 0
         self._express: deque[list[Fragment]] = deque()  # unnumbered, and in front of the others
         self._plain: deque[list[Fragment]] = deque()
+        self._cuts = 0
         self.express_run = 0
         """Bytes that have passed others since one of those began to go."""
         self.gone = -1
@@ -78,6 +86,7 @@ class Fragmenter:
 
         The sizes add up to the packet's; their order is that of the sequence numbers.
         """
+        self._cuts += 1
         field = encode_protocol(protocol_of(packet))
         payload = packet.payload
         fragments: list[Fragment] = []
@@ -102,6 +111,7 @@ class Fragmenter:
         fragment.begin, fragment.end, fragment.whole = begin, end, packet
         fragment.express = packet.express
         fragment.maker = self
+        fragment.cut = self._cuts
         return fragment
 
     def number(self, fragment: Fragment) -> None:

@@ -56,8 +56,8 @@ class Router:
         self.master = Master(
             scheduler=bond.scheduler.make(),
             mtu=bond.mtu,
-            queue_bytes=bond.queue.bytes,
-            queue_time=bond.queue.time,
+            queue_bytes=bond.queue.queue_bytes,
+            queue_time=bond.queue.queue_time,
             queue=bond.queue.fair,
             multilink=bond.multilink,
             close_timeout=bond.close_timeout,

@@ -28,7 +28,7 @@ _FRAME_OVERHEAD = 11  # flags, protocol, FCS-32 and the long Multilink header of
 _HEADERS = 6  # Multilink header and protocol field, which count against a line's MTU
 _SMALLEST = 32  # bytes; a smaller fragment is not worth its frame
 _UNPACED_LIMIT = 65536
-_UNPACED_RUN = 32768
+_UNPACED_RUN = _UNPACED_LIMIT
 _UNPACED_BYTE_TIME = 1e-9
 
 
@@ -86,6 +86,8 @@ class EarliestDelivery:
     _window: float = attrs.field(default=0.0, init=False, repr=False)
     _all_paced: bool = attrs.field(default=False, init=False, repr=False)
     _none_paced: bool = attrs.field(default=False, init=False, repr=False)
+    _level: bool = attrs.field(default=False, init=False, repr=False)  # no line is nearer than another
+    _kept: Placement | None = attrs.field(default=None, init=False, repr=False)  # what was last said without rates
     _capacity: float = attrs.field(default=0.0, init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
@@ -229,6 +231,8 @@ class EarliestDelivery:
         self._window = self.window(lines, self._largest)
         self._all_paced = all(line.byte_time for line in lines)
         self._none_paced = not any(line.byte_time for line in lines)
+        self._level = len({line.latency for line in lines}) == 1
+        self._kept = None
         self._capacity = sum(1.0 / line.byte_time for line in lines if line.byte_time)
 
     def _grain(self, line: Line, size: int) -> float:
@@ -248,21 +252,24 @@ class EarliestDelivery:
     def _place_unpaced(self, lines: Sequence[Line]) -> Placement | None:
         """Without any rate there is no time to plan with: the line that has least, and is nearest.
 
-        One line is kept to until it has more than the others by a few packets: it keeps their order.
+        One line is kept to as long as it takes packets: it keeps their order.
         """
+        kept = self._kept
+        if kept is not None and self._level and kept.line.planned <= _UNPACED_RUN:
+            return kept  # no other line can have so much less, or is nearer
         chosen = None
         earliest = math.inf
         for line in lines:
             planned = line.planned
             if planned <= _UNPACED_LIMIT:
-                if line is self._front_line:
+                if kept is not None and line is kept.line:
                     planned -= _UNPACED_RUN
                 arrival = planned * _UNPACED_BYTE_TIME + line.latency
                 if arrival < earliest:
                     earliest = arrival
                     chosen = line
-        self._front_line = chosen
-        return None if chosen is None else Placement(chosen)
+        self._kept = None if chosen is None else Placement(chosen)
+        return self._kept
 
     def _place_express(self, packet: Packet, lines: Sequence[Line], now: float) -> Placement:
         best = math.inf

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+import random
+from typing import Any
+
 import pytest
 
-from eqlbond import BondClosed, FqCoDel, Master, PacketTooBig
+from eqlbond import BondClosed, FqCoDel, Master, Multilink, Packet, PacketTooBig, Ppp
 from eqlbond.core.fq_codel import FairQueue
 
-from .memory import Cable, virtual
+from .memory import Cable, cables, virtual
 
 
 @virtual
@@ -78,3 +82,38 @@ async def test_a_master_with_fair_queueing() -> None:
         assert stats.dropped["queue limit"] > 200
         assert stats.marked == 0
         assert stats.queued_packets > 100
+
+
+@virtual
+async def test_fair_queueing_above_multilink() -> None:
+    """Turns of the flows change the order of the queue; what is cut and numbered must still come together."""
+    lines = cables(3)
+    rates = (57600, 28800, 14400)
+    rng = random.Random(5)
+    options: dict[str, Any] = {"multilink": Multilink(mrru=1500), "queue": FqCoDel(interval=1000, limit=1 << 20)}
+    near = Master([line.a.slave(rate, framing=Ppp()) for line, rate in zip(lines, rates, strict=True)], **options)
+    far = Master([line.b.slave(rate, framing=Ppp()) for line, rate in zip(lines, rates, strict=True)], **options)
+    got: dict[int, list[int]] = {}
+
+    def take(packets: list[Packet]) -> None:
+        for packet in packets:
+            got.setdefault(packet.payload[20], []).append(int.from_bytes(packet.payload[21:25], "big"))
+
+    far.deliver_to(take)
+    async with far, near:
+        await near.wait_open(20)
+        await far.wait_open(20)
+        await asyncio.sleep(2)
+        for n in range(240):
+            flow = rng.choice((1, 1, 1, 2, 2, 3))
+            head = b"\x45" + bytes(19) + bytes((flow,)) + n.to_bytes(4, "big")
+            await near.send(head.ljust(rng.choice((40, 300, 900, 1500)), b"."), flow=flow)
+            if n % 10 == 9:
+                near.set_rate(near.slaves[n % 3], rates[n % 3] * rng.choice((1, 0.9)))  # all is planned again
+            await asyncio.sleep(rng.choice((0, 0, 0.02, 0.1)))
+        await near.drain()
+        await asyncio.sleep(3)
+        assert sum(map(len, got.values())) == 240
+        for numbers in got.values():
+            assert numbers == sorted(numbers)
+        assert near.stats().dropped == far.stats().dropped == {}

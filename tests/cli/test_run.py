@@ -243,7 +243,7 @@ def test_a_socket_that_was_left_behind(bond: Running) -> None:
 
 
 def test_a_second_signal_ends_at_once(bond: Running) -> None:
-    """Nobody reads at the far end of a line that is slow, so that closing would take all of its time."""
+    """Whenever it comes, the exit is a clean one."""
     bond.write(bond.slave(0, 'framing = "ppp"'), bond="")
     bond.file.write_text(bond.file.read_text().replace("close_timeout = 0.5", "close_timeout = 100"))
     bond.start()

@@ -228,7 +228,7 @@ def test_every_option(tmp_path: Path) -> None:
     assert bond.multilink == Multilink(
         mrru=1600, short=True, endpoint=EndpointDiscriminator.local("site7"), fragment=False, margin=0.5
     )
-    assert (bond.queue.bytes, bond.queue.time) == (100000, 1.5)
+    assert (bond.queue.queue_bytes, bond.queue.queue_time) == (100000, 1.5)
     assert bond.queue.fair == FqCoDel(target=0.02, interval=0.2, ecn=False, limit=9000, quantum=99)
     first, second = config.slaves
     shared = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -14,6 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from eqlbond import events as ev
 from eqlbond.core.bundle import Bundle
+from eqlbond.core.fq_codel import FqCoDel
 from eqlbond.core.member import Member
 from eqlbond.exceptions import AlreadyEnslaved, ConfigurationError, NotEnslaved, PacketTooBig
 from eqlbond.packet import Packet
@@ -733,3 +735,43 @@ def test_the_scheduler_is_copied() -> None:
     two.send(10)
     assert policy == RoundRobin()
     assert [bool(port.held or port.arrived) for port in two.ports.values()] == [True, False]
+
+
+# -- batches
+
+
+@pytest.mark.parametrize("rates", [(9600, 57600), (None, None), (None, 9600)])
+@pytest.mark.parametrize("scheduler", [EarliestDelivery(), Eql(), RoundRobin(), Everywhere()])
+@pytest.mark.parametrize("options", [{}, {"flow_of": lambda payload: payload[:1]}, {"queue": FqCoDel(interval=100)}])
+def test_a_batch_is_as_one_after_the_other(rates, scheduler, options) -> None:
+    rng = random.Random(3)
+    batches = [[rng.randbytes(rng.choice((4, 40, 900, 1500))) for _ in range(rng.randrange(20))] for _ in range(8)]
+    results = []
+    for batched in (False, True):
+        driver = Driver(*rates, scheduler=scheduler, **options)
+        for number, batch in enumerate(batches):
+            if number == 4:
+                driver.disconnect(driver.members[0])
+            if batched:
+                driver.bundle.send_batch(batch, driver.now)
+            else:
+                for payload in batch:
+                    driver.bundle.send(Packet(payload), driver.now)
+            driver.run(driver.now + 0.3)
+            driver.serve()
+        driver.finish()
+        assert driver.drained()
+        stats = driver.bundle.stats(driver.now)
+        results.append((driver.arrivals(), stats.packets_accepted, stats.payload_accepted, dict(stats.dropped)))
+    assert results[0] == results[1]
+    assert results[0][1] == sum(map(len, batches))
+
+
+def test_a_batch_with_a_packet_that_is_too_big() -> None:
+    driver = Driver(9600, mtu=576)
+    with pytest.raises(PacketTooBig):
+        driver.bundle.send_batch([b"fits", bytes(577), b"never"], 0.0)
+    driver.serve()
+    driver.finish()
+    assert [payload for _, payload in driver.arrivals()] == [b"fits"]
+    assert driver.bundle.dropped == {"too big": 1}

@@ -14,6 +14,7 @@ from hypothesis.stateful import initialize, rule
 from eqlbond.codec.ecn import ecn_of
 from eqlbond.codec.ip import header_checksum
 from eqlbond.core.fq_codel import _PACKET_MEMORY, FairQueue, FqCoDel
+from eqlbond.core.fragments import Fragmenter
 from eqlbond.core.queues import Fifo
 from eqlbond.exceptions import ConfigurationError
 from eqlbond.packet import Packet
@@ -418,6 +419,19 @@ def test_conservation(deeds: list[tuple[str, object, int]]) -> None:
     assert queue.size == 0 == len(queue)
     assert Counter(map(id, out)).most_common(1)[0][1] == 1 if out else True
     assert pushed == len(out) + len(line.dropped)
+
+
+def test_fragments_are_put_back_in_the_order_in_which_they_get_their_numbers() -> None:
+    """That is the order in which flows had their turns, not that in which packets came."""
+    line = Bottleneck()
+    fragmenter = Fragmenter()
+    for n in range(4):
+        line.push("ab"[n // 2])
+    cut = [piece for _ in range(4) if (packet := line.pull()) for piece in fragmenter.cut(packet, [500, 500])]
+    assert [piece.sequence for piece in cut] != sorted(piece.sequence for piece in cut)
+    line.queue.put_back(cut[4:])
+    line.queue.put_back(cut[:4])
+    assert line.pull_all() == cut
 
 
 # -- in the bond

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import random
+from collections import Counter
 from functools import cache
 
 import pytest
@@ -204,8 +206,8 @@ def test_lines_without_a_rate_share_by_what_they_hold() -> None:
         assert placement is not None
         assert placement.not_before <= 7.0
         testing.take(placement.line, packet, 7.0)
-    # One line is kept to for a run of packets, which keeps their order.
-    assert max(line.planned for line in lines) - min(line.planned for line in lines) <= 32768 + 1002
+    # One line is kept to as long as it takes packets, which keeps their order.
+    assert max(line.planned for line in lines) - min(line.planned for line in lines) <= 65536 + 1002
 
 
 def test_a_line_without_a_rate_that_does_not_drain_is_left_alone() -> None:
@@ -260,3 +262,43 @@ def test_a_wrong_hold_is_named(hold: object) -> None:
     with pytest.raises(ConfigurationError, match=r"hold: .*balanced") as caught:
         EarliestDelivery(hold)  # type: ignore[arg-type]
     assert caught.value.field == "hold"
+
+
+class TestLinesWithoutARate:
+    """There is no time to plan with; a line is kept to, for the order, as long as it takes packets."""
+
+    def lines(self, *latencies: float) -> tuple[Line, ...]:
+        return tuple(testing.line(f"line{n}", rate=None, latency=value) for n, value in enumerate(latencies))
+
+    def names(self, scheduler: EarliestDelivery, lines: tuple[Line, ...], count: int) -> list[str]:
+        names = []
+        for _ in range(count):
+            packet = testing.packet(1000)
+            placement = scheduler.place(packet, lines, 0.0)
+            if placement is None:
+                break
+            names.append(placement.line.name)
+            testing.take(placement.line, packet, 0.0, placement.not_before)
+        return names
+
+    def test_runs_of_packets_keep_to_a_line(self) -> None:
+        names = self.names(EarliestDelivery(), self.lines(0.0, 0.0), 100)
+        assert len(set(names[:60])) == 1
+        assert sum(a != b for a, b in itertools.pairwise(names)) == 1
+
+    def test_each_takes_so_much_and_then_packets_wait(self) -> None:
+        names = self.names(EarliestDelivery(), self.lines(0.0, 0.0, 0.0), 1000)
+        counts = Counter(names)
+        assert set(counts.values()) <= {65, 66}
+        assert len(counts) == 3
+
+    def test_a_nearer_line_is_filled_first(self) -> None:
+        names = self.names(EarliestDelivery(), self.lines(0.5, 0.0), 100)
+        assert set(names[:60]) == {"line1"}
+        assert names[-1] == "line0"
+
+    def test_the_line_that_is_kept_to_need_not_be_offered(self) -> None:
+        scheduler, lines = EarliestDelivery(), self.lines(0.0, 0.0)
+        [first] = self.names(scheduler, lines, 1)
+        others = tuple(line for line in lines if line.name != first)
+        assert self.names(scheduler, others, 1) == [others[0].name]

@@ -307,7 +307,7 @@ async def test_connect_functions_that_raise_anything_are_tried_again() -> None:
     async with master, Supervisor(master, NEVER_EARLY):
         recorder = Recorder(master)
         await until(lambda: slave.up, 20)
-        assert {retry.reason for retry in recorder.of(Retrying)} == {"mine"}
+        assert all("mine" in retry.reason for retry in recorder.of(Retrying))
         await recorder.stop()
 
 
