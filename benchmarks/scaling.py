@@ -99,7 +99,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--scheduler", choices=sorted(SCHEDULERS), help="only this one")
     options = parse_options(__doc__, argv, parser)
-    packets, rounds = (600, 2) if options.quick else (3000, 5)
+    packets, rounds = (400, 2) if options.quick else (3000, 5)
     names = [options.extra.scheduler] if options.extra.scheduler else list(SCHEDULERS)
     results = []
     for rates in ((57600,), RATES):

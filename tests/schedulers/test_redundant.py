@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from eqlbond.core.multilink import Multilink
 from eqlbond.exceptions import ConfigurationError
 from eqlbond.schedulers import Line, Redundant, check_scheduler, testing
 from eqlbond.sim import Bulk, Poisson, SimLine, simulate
@@ -56,6 +57,13 @@ def test_plain_lines_deliver_duplicates_and_count_them() -> None:
     result = simulate([57600, 57600, 57600], Bulk(90_000, 900), Redundant(), mtu=900)
     assert result.delivered == result.sent == 100
     assert result.duplicates == 100
+
+
+def test_a_bundle_drops_the_second_copy_by_its_number() -> None:
+    result = simulate([57600, 57600, 57600], Bulk(90_000, 900), Redundant(), mtu=900, multilink=Multilink())
+    assert result.delivered == result.sent == 100
+    assert result.duplicates == result.reordered == 0
+    assert sum(line.frames for line in result.lines) >= 200
 
 
 def test_a_lost_copy_is_not_missed() -> None:
