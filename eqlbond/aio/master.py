@@ -291,8 +291,11 @@ class Master:
         except asyncio.CancelledError:
             # The loop is going down: nothing can be waited for, and nothing may stay open.
             for slave in list(self._slaves):
-                if slave.connection is not None and slave.connection.transport is not None:
-                    slave.connection.transport.abort()
+                transport = slave.connection.transport if slave.connection is not None else None
+                if (
+                    transport is not None and not transport.is_closing()
+                ):  # a second teardown would fail, and stop this one
+                    transport.abort()
                 self._detach(slave, "closed")
             raise
 
