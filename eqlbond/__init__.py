@@ -1,6 +1,7 @@
 """eqlbond: serial lines bonded into one link."""
 
-from eqlbond.aio.master import EventStream, Master
+from eqlbond.aio.event_stream import EventStream
+from eqlbond.aio.master import Master
 from eqlbond.aio.netline import NetworkSlave
 from eqlbond.aio.slave import BAUDRATE, SerialSlave, Slave
 from eqlbond.codec.base import Framer, Framing

@@ -25,7 +25,8 @@ from typing import Any, Final, Self
 
 import attrs
 
-from eqlbond.aio.master import EventStream, Master
+from eqlbond.aio.event_stream import EventStream
+from eqlbond.aio.master import Master
 from eqlbond.aio.slave import Slave
 from eqlbond.events import BondDown, BondUp, HookFailed, SlaveDown, SlaveUp
 from eqlbond.exceptions import ConfigurationError

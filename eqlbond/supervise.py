@@ -21,8 +21,10 @@ from typing import Any, Protocol, Self
 
 import attrs
 
-from eqlbond.aio.master import EventStream, Master
-from eqlbond.aio.slave import Connection, SerialSlave, Slave
+from eqlbond.aio.connection import Connection
+from eqlbond.aio.event_stream import EventStream
+from eqlbond.aio.master import Master
+from eqlbond.aio.slave import SerialSlave, Slave
 from eqlbond.events import Emancipated, Enslaved, GaveUp, Retrying, SlaveDown, SlaveEvent, SlaveUp
 from eqlbond.exceptions import AlreadyEnslaved, BondClosed, ConfigurationError, LineError, NotEnslaved
 

@@ -6,39 +6,30 @@ import asyncio
 import inspect
 import logging
 import random
-import weakref
-from collections import deque
 from collections.abc import AsyncIterator, Callable, Hashable, Iterable
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
-from eqlbond.aio.slave import Connection, Slave
+from eqlbond.aio.backpressure import Backpressure
+from eqlbond.aio.event_stream import EventHub
+from eqlbond.aio.event_stream import EventStream as EventStream
+from eqlbond.aio.inbox import Inbox, OnPackets
+from eqlbond.aio.life import Life
+from eqlbond.aio.lines import Lines
+from eqlbond.aio.port_service import PortService
+from eqlbond.aio.slave import Slave
 from eqlbond.core.bundle import Bundle
-from eqlbond.core.member import Member
 from eqlbond.core.multilink import Multilink
 from eqlbond.core.queues import QueueDiscipline
-from eqlbond.events import (
-    BondDown,
-    BondUp,
-    Event,
-    GaveUp,
-    HookFailed,
-    LineTrouble,
-    PhaseChanged,
-    RateChanged,
-    Retrying,
-    SchedulerFailed,
-    SlaveDown,
-    SlaveUp,
-)
-from eqlbond.exceptions import AlreadyEnslaved, BondClosed, ConfigurationError, LineError, NotEnslaved, QueueFull
+from eqlbond.events import Event
+from eqlbond.exceptions import AlreadyEnslaved, BondClosed, ConfigurationError, LineError, QueueFull
 from eqlbond.packet import Packet
 from eqlbond.ppp.network import Addresses
 from eqlbond.schedulers.base import Scheduler
 from eqlbond.schedulers.earliest_delivery import EarliestDelivery
 from eqlbond.stats import BondStats
 
-_EVENTS_KEPT = 1000
+_log = logging.getLogger("eqlbond")
 
 
 def _check_packet(protocol: int | None, priority: int) -> None:
@@ -53,59 +44,6 @@ def _as_bytes(payload: object) -> bytes:
     if isinstance(payload, bytes | bytearray | memoryview):
         return bytes(payload)
     raise TypeError(f"a payload is bytes, not {type(payload).__name__}")
-
-
-class EventStream:
-    """The events of a bond from the moment of `Master.events()` on; an async iterator.
-
-    It ends when the bond closes. A reader that falls 1000 events behind loses the oldest; `missed` counts them.
-    One task reads from a stream; several tasks take a stream each.
-    """
-
-    def __init__(self, master: Master) -> None:
-        self._master = master
-        self._events: deque[Event] = deque()
-        self._waiter: asyncio.Future[None] | None = None
-        self._ended = False
-        self.missed = 0
-
-    def __aiter__(self) -> AsyncIterator[Event]:
-        return self
-
-    async def __anext__(self) -> Event:
-        while not self._events:
-            if self._ended:
-                raise StopAsyncIteration
-            if self._waiter is not None:
-                raise RuntimeError("another task is reading from this stream of events")
-            self._waiter = asyncio.get_running_loop().create_future()
-            self._master._awaited.add(self)
-            try:
-                await self._waiter
-            finally:
-                self._waiter = None
-                self._master._awaited.discard(self)
-        return self._events.popleft()
-
-    def close(self) -> None:
-        """Stop listening."""
-        self._master._streams.discard(self)
-        self._end()
-
-    def _put(self, events: Iterable[Event]) -> None:
-        self._events.extend(events)
-        while len(self._events) > _EVENTS_KEPT:
-            self._events.popleft()
-            self.missed += 1
-        self._wake()
-
-    def _end(self) -> None:
-        self._ended = True
-        self._wake()
-
-    def _wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
 
 
 class Master:
@@ -157,7 +95,7 @@ class Master:
         queue_bytes: int = 262144,
         queue_time: float = 0.5,
         receive_bytes: int = 1048576,
-        on_packets: Callable[[list[Packet]], object] | None = None,
+        on_packets: OnPackets | None = None,
         flow_of: Callable[[bytes], Hashable] | None = None,
         queue: QueueDiscipline | None = None,
         multilink: Multilink | None = None,
@@ -198,31 +136,18 @@ class Master:
             raise ConfigurationError("slaves", f"at most {max_slaves} (max_slaves), not {len(self._first)}")
         self.close_timeout = close_timeout
         self._open_lines = open_lines
-        self._receive_bytes = receive_bytes
-        self._on_packets = on_packets
-        self._slaves: list[Slave] = []
-        self._received: deque[Packet] = deque()
-        self._received_bytes = 0
-        self._reader: asyncio.Future[None] | None = None
-        self._senders: deque[asyncio.Future[None]] = deque()
-        self._for_room: list[Callable[[], object]] = []
-        self._watchers: set[asyncio.Future[None]] = set()
-        self._shutting: set[asyncio.Task[None]] = set()  # ports that are being closed
-        # A stream that nobody holds any more goes by itself; one that is waited for is held here.
-        self._streams: weakref.WeakSet[EventStream] = weakref.WeakSet()
-        self._awaited: set[EventStream] = set()
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._timer: asyncio.TimerHandle | None = None
-        self._armed = 0.0
-        self._woken = False
+        self._life = Life()
+        self._hub = EventHub(self._life)
+        self._inbox = Inbox(self._bundle, self._life, receive_bytes, on_packets)
+        self._backpressure = Backpressure(self._bundle, self._life)
+        self._service = PortService(self._bundle, self._life, self._inbox, self._backpressure, self._hub)
+        self._lines = Lines(self, self._bundle, self._life, self._inbox, self._service)
         self._closing: asyncio.Task[None] | None = None
-        self._closed = False  # from the beginning of closing on
-        self._ended = False  # all ports are closed
-        self._log = logging.getLogger("eqlbond")
 
     def __repr__(self) -> str:
-        up = sum(slave.up for slave in self._slaves)
-        state = "closed" if self._closed else "not open" if self._loop is None else f"{up} of {len(self._slaves)} up"
+        life, slaves = self._life, self._lines.slaves
+        up = sum(slave.up for slave in slaves)
+        state = "closed" if life.closed else "not open" if life.loop is None else f"{up} of {len(slaves)} up"
         return f"<Master {state}>"
 
     # -- opening and closing
@@ -235,23 +160,24 @@ class Master:
             AlreadyEnslaved: a slave serves another bond.
             BondClosed: the bond was closed; make another one.
         """
-        if self._closed:
+        life = self._life
+        if life.closed:
             raise BondClosed("this bond is closed; make another one")
-        if self._loop is not None:
+        if life.loop is not None:
             return
-        self._loop = asyncio.get_running_loop()
+        life.loop = asyncio.get_running_loop()
         try:
             for slave in self._first:
-                self._attach(slave)
+                self._lines.attach(slave)
             opened = self._first if self._open_lines else []
-            results = await asyncio.gather(*(self._open_line(slave) for slave in opened), return_exceptions=True)
-            self._check_open()
+            results = await asyncio.gather(*(self._lines.open(slave) for slave in opened), return_exceptions=True)
+            life.check_open()
             failures = []
             for slave, result in zip(opened, results, strict=True):
                 if isinstance(result, LineError):
                     failures.append(result)
                     problem = str(result).removeprefix(f"{slave.name}: ")
-                    self._bundle.failed(slave.member, self._loop.time(), f"cannot be opened: {problem}", result)
+                    self._bundle.failed(slave.member, life.now(), f"cannot be opened: {problem}", result)
                 elif isinstance(result, BaseException):
                     raise result
             if failures and len(failures) == len(self._first):
@@ -261,15 +187,15 @@ class Master:
         except BaseException:
             await self.close(0.0)
             raise
-        self._serve()
+        self._service.serve()
 
     async def close(self, timeout: float | None = None) -> None:
         """Send what is queued, within `timeout` seconds (None: `close_timeout`), and close all ports.
 
         May be called again.
         """
-        if self._loop is None:
-            self._closed = self._ended = True
+        if self._life.loop is None:
+            self._life.closed = self._life.ended = True
             return
         if self._closing is None:
             seconds = self.close_timeout if timeout is None else timeout
@@ -290,76 +216,47 @@ class Master:
             await self._close_lines(seconds)
         except asyncio.CancelledError:
             # The loop is going down: nothing can be waited for, and nothing may stay open.
-            for slave in list(self._slaves):
-                transport = slave.connection.transport if slave.connection is not None else None
-                if (
-                    transport is not None and not transport.is_closing()
-                ):  # a second teardown would fail, and stop this one
-                    transport.abort()
-                self._detach(slave, "closed")
+            self._lines.abort("closed")
             raise
 
     async def _close_lines(self, seconds: float) -> None:
-        assert self._loop is not None
-        self._closed = True
-        self._fail_senders()
-        deadline = self._loop.time() + seconds
-        while self._loop.time() < deadline and self._bundle.up and self._busy():
+        life, bundle, lines = self._life, self._bundle, self._lines
+        life.closed = True
+        self._backpressure.fail()
+        deadline = life.now() + seconds
+        while life.now() < deadline and bundle.up and lines.busy():
             await asyncio.sleep(0.01)
-        for slave in self._slaves:
+        for slave in lines.slaves:
             if seconds > 0:
-                self._bundle.retire(slave.member, self._loop.time(), "closed")
-        self._serve()
-        while self._loop.time() < deadline and any(self._parting(slave) for slave in self._slaves):
+                bundle.retire(slave.member, life.now(), "closed")
+        self._service.serve()
+        while life.now() < deadline and any(lines.parting(slave) for slave in lines.slaves):
             await asyncio.sleep(0.01)
         # All lines go before anything is dropped, so that what a port did not send is counted, too.
-        for slave in self._slaves:
-            self._bundle.disconnected(slave.member, self._loop.time(), "closed")
-        self._bundle.drop_all("closed")
-        left = max(0.0, deadline - self._loop.time())
-        for slave in self._slaves:
+        for slave in lines.slaves:
+            bundle.disconnected(slave.member, life.now(), "closed")
+        bundle.drop_all("closed")
+        left = max(0.0, deadline - life.now())
+        for slave in lines.slaves:
             if slave.connection is not None:
                 slave.connection.begin_shut(left)
-        for result in await asyncio.gather(*self._shutting, return_exceptions=True):
+        for result in await asyncio.gather(*lines.shutting, return_exceptions=True):
             if isinstance(result, BaseException):
-                self._log.error("a line could not be closed: %r", result, exc_info=result)
-        for slave in list(self._slaves):
-            self._detach(slave, "closed")
-        self._dispatch()
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        self._ended = True
-        for stream in list(self._streams):
-            stream._end()
-        self._streams.clear()
-        if self._reader is not None and not self._reader.done():
-            self._reader.set_result(None)
-        self._wake_watchers()
-
-    def _busy(self) -> bool:
-        return bool(self._bundle.backlog) or any(self._line_busy(slave) for slave in self._slaves if slave.up)
-
-    def _parting(self, slave: Slave) -> bool:
-        """Whether the line still has its last frame, or its goodbye, to say."""
-        link = slave.member.link
-        return self._line_busy(slave) or (link is not None and not link.finished and not link.leaving)
-
-    def _line_busy(self, slave: Slave) -> bool:
-        """Whether bytes of the line have not left, by its byte clock and its transport."""
-        member, connection = slave.member, slave.connection
-        if connection is None or connection.lost or connection.transport is None:
-            return False
-        if member.wants_to_send() or (member.line.byte_time and member.port_bytes(self._now()) > 0):
-            return True
-        return bool(connection.buffered() if member.line.byte_time else connection.unsent())
+                _log.error("a line could not be closed: %r", result, exc_info=result)
+        for slave in list(lines.slaves):
+            lines.detach(slave, "closed")
+        self._service.publish()
+        self._service.stop()
+        life.ended = True
+        self._hub.end()
+        self._inbox.wake_reader()
 
     # -- slaves
 
     @property
     def slaves(self) -> tuple[Slave, ...]:
         """The slaves, up or not, in the order in which they were enslaved."""
-        return tuple(self._slaves)
+        return tuple(self._lines.slaves)
 
     @property
     def mtu(self) -> int:
@@ -389,22 +286,22 @@ class Master:
             TooManySlaves: the bond has `max_slaves` already.
             BondClosed: the bond is not open.
         """
-        self._check_open()
+        self._life.check_open()
         if not isinstance(slave, Slave):
             raise ConfigurationError("slave", f"a Slave, not {slave!r}")
-        self._attach(slave)
+        self._lines.attach(slave)
         if not open_line:
-            self._serve()
+            self._service.serve()
             return slave
         try:
-            await self._open_line(slave)
+            await self._lines.open(slave)
         except BaseException as error:
-            self._detach(slave, "cannot be opened")
-            self._serve()
+            self._lines.detach(slave, "cannot be opened")
+            self._service.serve()
             if isinstance(error, LineError):
-                self._check_open()  # closed meanwhile: that is the reason
+                self._life.check_open()  # closed meanwhile: that is the reason
             raise
-        self._serve()
+        self._service.serve()
         return slave
 
     async def emancipate(self, slave: Slave, timeout: float = 2.0) -> None:
@@ -416,19 +313,19 @@ class Master:
         Raises:
             NotEnslaved: it does not serve this bond.
         """
-        self._check_slave(slave)
+        self._lines.check(slave)
         connection = slave.connection
         try:
             if connection is not None:
-                self._bundle.retire(slave.member, self._now())
-                self._serve()
-                deadline = self._now() + timeout
-                while self._parting(slave) and not connection.lost and self._now() < deadline:
+                self._bundle.retire(slave.member, self._life.now())
+                self._service.serve()
+                deadline = self._life.now() + timeout
+                while self._lines.parting(slave) and not connection.lost and self._life.now() < deadline:
                     await asyncio.sleep(0.005)
-                await connection.shut(max(0.0, deadline - self._now()))
+                await connection.shut(max(0.0, deadline - self._life.now()))
         finally:
-            self._detach(slave, "emancipated")
-            self._serve()
+            self._lines.detach(slave, "emancipated")
+            self._service.serve()
 
     async def reopen(self, slave: Slave) -> None:
         """Open the line of a slave that is down.
@@ -438,13 +335,13 @@ class Master:
             NotEnslaved: it does not serve this bond.
             AlreadyEnslaved: its line is open.
         """
-        self._check_open()
-        self._check_slave(slave)
+        self._life.check_open()
+        self._lines.check(slave)
         connection = slave.connection
         if connection is not None and not connection.lost and not connection.closing:
             raise AlreadyEnslaved(f"{slave.name}: its line is open")
-        await self._open_line(slave)
-        self._serve()
+        await self._lines.open(slave)
+        self._service.serve()
 
     def hang_up(self, slave: Slave, reason: str = "hung up") -> None:
         """Take a slave's line down and begin to close its port; it stays enslaved. What was planned goes by others.
@@ -452,12 +349,12 @@ class Master:
         Raises:
             NotEnslaved: it does not serve this bond.
         """
-        self._check_slave(slave)
+        self._lines.check(slave)
         connection = slave.connection
         if connection is not None:
-            self._bundle.disconnected(slave.member, self._now(), reason)
+            self._bundle.disconnected(slave.member, self._life.now(), reason)
             connection.begin_shut(0.0)
-            self._wake()
+            self._service.wake()
 
     @property
     def min_slaves(self) -> int:
@@ -466,8 +363,8 @@ class Master:
 
     def set_min_slaves(self, number: int) -> None:
         """Change how many lines have to be up for packets to go. Raises `ConfigurationError`."""
-        self._bundle.set_min_slaves(number, self._now())
-        self._wake()
+        self._bundle.set_min_slaves(number, self._life.now())
+        self._service.wake()
 
     @property
     def max_slaves(self) -> int | None:
@@ -484,136 +381,22 @@ class Master:
 
     def set_rate(self, slave: Slave, rate: float | None) -> None:
         """Change what the line carries, bit/s. Raises `ConfigurationError`, `NotEnslaved`."""
-        self._check_slave(slave)
-        self._bundle.set_rate(slave.member, rate, self._now())
+        self._lines.check(slave)
+        self._bundle.set_rate(slave.member, rate, self._life.now())
         slave.rate_learnt = False
-        self._wake()
+        self._service.wake()
 
     def set_priority(self, slave: Slave, priority: float | None) -> None:
         """Change the weight; None: the rate. Raises `ConfigurationError`, `NotEnslaved`."""
-        self._check_slave(slave)
-        self._bundle.set_priority(slave.member, priority, self._now())
-        self._wake()
+        self._lines.check(slave)
+        self._bundle.set_priority(slave.member, priority, self._life.now())
+        self._service.wake()
 
     def set_latency(self, slave: Slave, latency: float) -> None:
         """Change the latency, seconds. Raises `ConfigurationError`, `NotEnslaved`."""
-        self._check_slave(slave)
-        self._bundle.set_latency(slave.member, latency, self._now())
-        self._wake()
-
-    def _gone(self) -> bool:
-        """Whether the bond's loop was closed under it."""
-        return self._loop is not None and self._loop.is_closed()
-
-    def _attach(self, slave: Slave) -> None:
-        if slave.master is not None and slave.master._gone():
-            slave.master = slave.connection = slave.last_connection = None
-        if slave.master is not None:
-            whose = "this bond" if slave.master is self else "another bond"
-            raise AlreadyEnslaved(f"{slave.name} serves {whose} already")
-        if slave.member.connections:
-            slave.member = slave._make_member()
-        self._bundle.add(slave.member, self._now())
-        slave.master = self
-        self._slaves.append(slave)
-
-    def _detach(self, slave: Slave, reason: str) -> None:
-        if slave.master is not self:
-            return
-        if slave.connection is not None:
-            slave.connection.begin_shut(0.0)
-        self._bundle.remove(slave.member, self._now(), reason)
-        self._slaves.remove(slave)
-        slave.master = None
-        slave.connection = None
-
-    def _check_slave(self, slave: Slave) -> None:
-        if slave not in self._slaves:
-            raise NotEnslaved(f"{slave!r} does not serve this bond")
-
-    async def _open_line(self, slave: Slave) -> None:
-        connection = Connection(self, slave)
-        before, slave.last_connection = slave.last_connection, connection
-        slave.connection = connection
-        try:
-            if before is not None:
-                await before.shut(0.0)
-            if connection.abandoned:
-                raise LineError(slave.name, "closed while it was opened")
-            await connection.open()
-        except BaseException:
-            if slave.connection is connection:
-                slave.connection = None
-                self._bundle.disconnected(slave.member, self._now(), "not opened")
-            # Cancelled half-way it may still produce a transport, which is closed as it comes.
-            await connection.shut(0.0)
-            raise
-
-    # -- what the connections tell
-
-    def _line_opened(self, connection: Connection) -> None:
-        slave = connection.slave
-        if slave.connection is connection and slave.master is self:
-            rate, bits_per_byte = slave.learn(connection.info)
-            line = slave.member.line
-            if rate != slave.member.configured_rate or bits_per_byte != line.bits_per_byte:
-                self._bundle.set_rate(slave.member, rate, self._now(), bits_per_byte=bits_per_byte)
-            self._bundle.connected(slave.member, self._now())
-            self._wake()
-
-    def _line_received(self, connection: Connection, data: bytes) -> None:
-        slave = connection.slave
-        if slave.connection is not connection or slave.master is not self:
-            return
-        try:
-            packets = self._bundle.receive(slave.member, data, self._now())
-        except Exception as error:
-            self._line_failed(connection, error)
-            return
-        if packets:
-            self._deliver(packets)
-        if self._bundle.has_news:
-            self._wake()
-
-    def _line_lost(self, connection: Connection, error: BaseException | None) -> None:
-        slave = connection.slave
-        if slave.connection is connection and slave.master is self:
-            if connection.closing:
-                self._bundle.disconnected(slave.member, self._now(), "closed")
-            else:
-                reason = str(error) if error is not None else "the line was closed by the far side"
-                self._bundle.disconnected(slave.member, self._now(), reason, error)
-            self._wake()
-
-    def _line_failed(self, connection: Connection, error: BaseException) -> None:
-        """The port, its transport or its framing has failed, and the transport has not said so."""
-        reason = str(error) if isinstance(error, OSError) else repr(error)
-        self._bundle.disconnected(connection.member, self._now(), reason, error)
-        connection.begin_shut(0.0)
-        self._wake()
-
-    def _line_has_room(self, connection: Connection) -> None:
-        slave = connection.slave
-        if slave.connection is connection and slave.master is self:
-            self._bundle.has_room(slave.member)
-            self._wake()
-
-    def _deliver(self, packets: list[Packet]) -> None:
-        if self._on_packets is not None:
-            try:
-                self._on_packets(packets)
-            except Exception as error:
-                assert self._loop is not None
-                self._loop.call_exception_handler({"message": "eqlbond: on_packets failed", "exception": error})
-            return
-        for packet in packets:
-            if self._received_bytes >= self._receive_bytes:
-                self._bundle.count_undelivered(packet, "the application does not read")
-                continue
-            self._received_bytes += len(packet.payload)
-            self._received.append(packet)
-        if self._reader is not None and not self._reader.done():
-            self._reader.set_result(None)
+        self._lines.check(slave)
+        self._bundle.set_latency(slave.member, latency, self._life.now())
+        self._service.wake()
 
     # -- sending
 
@@ -635,21 +418,22 @@ class Master:
             ConfigurationError: `protocol` or `priority` cannot be such a number.
             TypeError: the payload is no bytes.
         """
-        self._check_open()
+        self._life.check_open()
         if type(payload) is not bytes:
             payload = _as_bytes(payload)
         if protocol is not None or priority != 0:
             _check_packet(protocol, priority)
         bundle = self._bundle
-        if (bundle.full or self._senders) and len(payload) <= bundle.mtu:
-            await self._wait_for_room()
+        waiting = self._backpressure
+        if (bundle.full or waiting.senders) and len(payload) <= bundle.mtu:
+            await waiting.wait_for_room()
         try:
-            bundle.send(Packet(payload, protocol, None, priority, flow), self._now())
+            bundle.send(Packet(payload, protocol, None, priority, flow), self._life.now())
         finally:
-            if self._senders:
-                self._wake_sender()
-        if not self._woken:
-            self._wake()
+            if waiting.senders:
+                waiting.wake_sender()
+        if not self._service.woken:
+            self._service.wake()
 
     def send_nowait(
         self, payload: bytes, *, protocol: int | None = None, priority: int = 0, flow: Hashable = None
@@ -664,9 +448,10 @@ class Master:
             ConfigurationError: `protocol` or `priority` cannot be such a number.
             TypeError: the payload is no bytes.
         """
-        loop = self._loop
-        if self._closed or loop is None:
-            self._check_open()
+        life = self._life
+        loop = life.loop
+        if life.closed or loop is None:
+            life.check_open()
         assert loop is not None
         if type(payload) is not bytes:
             payload = _as_bytes(payload)
@@ -677,8 +462,8 @@ class Master:
             bundle.dropped["queue full"] = bundle.dropped.get("queue full", 0) + 1
             raise QueueFull(f"{bundle.backlog} bytes wait to be sent, the limit is {bundle.limit}")
         bundle.send(Packet(payload, protocol, None, priority, flow), loop.time())
-        if not self._woken:
-            self._wake()
+        if not self._service.woken:
+            self._service.wake()
 
     def send_batch(self, payloads: Iterable[bytes]) -> None:
         """Send packets at once, whether the bond is `full` or not: for callers that read in batches and look at `room`.
@@ -687,11 +472,10 @@ class Master:
             PacketTooBig: one exceeds the MTU; those before it are sent.
             BondClosed: the bond is not open.
         """
-        if self._closed or self._loop is None:
-            self._check_open()
-        if not self._woken:
-            self._wake()
-        self._bundle.send_batch(payloads, self._now())
+        self._life.check_open()
+        if not self._service.woken:
+            self._service.wake()
+        self._bundle.send_batch(payloads, self._life.now())
 
     @property
     def full(self) -> bool:
@@ -705,54 +489,15 @@ class Master:
 
     def when_room(self, callback: Callable[[], object]) -> None:
         """Have the function called, once, when the bond is not `full` any more, or is closed."""
-        self._check_open()
-        self._for_room.append(callback)
-        self._wake()
+        self._life.check_open()
+        self._backpressure.callbacks.append(callback)
+        self._service.wake()
 
     async def drain(self) -> None:
         """Wait until everything that was sent has left the ports, by the byte clock. Raises `BondClosed`."""
-        while self._busy():
-            self._check_open()
+        while self._lines.busy():
+            self._life.check_open()
             await asyncio.sleep(0.01)
-
-    async def _wait_for_room(self) -> None:
-        # A sender keeps its place until it goes, also while it is woken and has not run: nobody overtakes it.
-        assert self._loop is not None
-        senders = self._senders
-        waiter = self._loop.create_future()
-        senders.append(waiter)
-        while True:
-            try:
-                await waiter
-            except BaseException:
-                waiter.cancel()
-                if waiter in senders:
-                    senders.remove(waiter)
-                    self._wake_sender()  # the room may have been ours; the next one gets it
-                raise
-            self._check_open()
-            if not self._bundle.full:
-                senders.popleft()
-                return
-            senders[0] = waiter = self._loop.create_future()
-
-    def _wake_sender(self) -> None:
-        """Wake the sender that has waited longest, if there is room for its packet."""
-        if self._senders and not self._bundle.full and not self._senders[0].done():
-            self._senders[0].set_result(None)
-
-    def _tell_room(self) -> None:
-        assert self._loop is not None
-        callbacks, self._for_room = self._for_room, []
-        for callback in callbacks:
-            self._loop.call_soon(callback)
-
-    def _fail_senders(self) -> None:
-        self._tell_room()
-        while self._senders:
-            waiter = self._senders.popleft()
-            if not waiter.done():
-                waiter.set_exception(BondClosed("the bond was closed while a packet waited to be sent"))
 
     # -- receiving
 
@@ -765,7 +510,7 @@ class Master:
         except BondClosed:
             raise StopAsyncIteration from None
 
-    def deliver_to(self, on_packets: Callable[[list[Packet]], object] | None) -> None:
+    def deliver_to(self, on_packets: OnPackets | None) -> None:
         """Have packets handed to a function from now on, as `on_packets` does; None: iterate, or call `receive`.
 
         What has arrived and was not read goes to the function at once.
@@ -773,17 +518,7 @@ class Master:
         Raises:
             RuntimeError: another function takes the packets of this bond, or a task waits for one.
         """
-        if on_packets is not None:
-            if self._on_packets is not None:
-                raise RuntimeError("on_packets takes the packets of this bond")
-            if self._reader is not None:
-                raise RuntimeError("another task is reading from this bond")
-        self._on_packets = on_packets
-        if on_packets is not None and self._received:
-            packets = list(self._received)
-            self._received.clear()
-            self._received_bytes = 0
-            self._deliver(packets)
+        self._inbox.deliver_to(on_packets)
 
     async def receive(self) -> Packet:
         """The next packet. One reader at a time.
@@ -792,45 +527,23 @@ class Master:
             BondClosed: the bond is closed and all packets are read.
             RuntimeError: another task is reading, or `on_packets` takes the packets.
         """
-        while not self._received:
-            if self._ended:
-                raise BondClosed("the bond is closed")
-            if self._on_packets is not None:
-                raise RuntimeError("on_packets takes the packets of this bond")
-            if self._loop is None:
-                self._check_open()
-            if self._reader is not None:
-                raise RuntimeError("another task is reading from this bond")
-            assert self._loop is not None
-            self._reader = self._loop.create_future()
-            try:
-                await self._reader
-            finally:
-                self._reader = None
-        packet = self._received.popleft()
-        self._received_bytes -= len(packet.payload)
-        return packet
+        return await self._inbox.receive()
 
     # -- watching
 
     def events(self) -> EventStream:
         """An async iterator of the bond's events from now on."""
-        stream = EventStream(self)
-        if self._closed:
-            stream._end()
-        else:
-            self._streams.add(stream)
-        return stream
+        return self._hub.stream()
 
     def tell(self, event: Event) -> None:
         """Put an event of one's own among the bond's; its time is `asyncio`'s clock. For what watches over a bond."""
         self._bundle.tell(event)
-        if not self._ended:
-            self._wake()
+        if not self._life.ended:
+            self._service.wake()
 
     def stats(self) -> BondStats:
         """A snapshot of the bond and its lines."""
-        return self._bundle.stats(self._now())
+        return self._bundle.stats(self._life.now())
 
     @property
     def up(self) -> bool:
@@ -847,144 +560,8 @@ class Master:
             TimeoutError: it does not within `timeout`.
             BondClosed: the bond is closed.
         """
-        self._check_open()
+        self._life.check_open()
         async with asyncio.timeout(timeout):
             while not self._bundle.up:
-                assert self._loop is not None
-                waiter = self._loop.create_future()
-                self._watchers.add(waiter)
-                try:
-                    await waiter
-                finally:
-                    self._watchers.discard(waiter)
-                self._check_open()
-
-    def _wake_watchers(self) -> None:
-        for waiter in self._watchers:
-            if not waiter.done():
-                waiter.set_result(None)
-
-    # -- the loop
-
-    def _now(self) -> float:
-        return 0.0 if self._loop is None else self._loop.time()
-
-    def _check_open(self) -> None:
-        if self._closed:
-            raise BondClosed("the bond is closed")
-        if self._loop is None:
-            raise BondClosed("the bond is not open yet: use 'async with' or await open()")
-
-    @staticmethod
-    def _connection_of(member: Member) -> Connection | None:
-        slave: Any = member.owner
-        connection: Connection | None = slave.connection
-        return connection
-
-    def _wake(self) -> None:
-        if not self._woken and self._loop is not None:
-            self._woken = True
-            self._loop.call_soon(self._serve)
-
-    def _timer_fired(self) -> None:
-        self._timer = None
-        self._serve()
-
-    def _serve(self) -> None:
-        """Give every port what it should have now, and arm the one timer."""
-        self._woken = False
-        loop = self._loop
-        if loop is None or loop.is_closed():
-            return
-        bundle = self._bundle
-        now = loop.time()
-        packets = bundle.tick(now)
-        if packets:
-            self._deliver(packets)
-        for member in bundle.ready(now):
-            connection = self._connection_of(member)
-            if connection is None or connection.lost or connection.transport is None:
-                continue
-            try:
-                while True:
-                    data = bundle.data_to_send(member, now, connection.room(), connection.unsent())
-                    if not data:
-                        break
-                    connection.transport.write(data)
-                    if member.line.byte_time:
-                        break
-                failure = connection.failed()
-            except Exception as error:  # a transport or a framing is somebody's code; the other lines go on
-                failure = error
-            if failure is not None and not connection.lost:
-                self._line_failed(connection, failure)
-        if bundle.has_news:
-            self._dispatch()
-        if self._senders:
-            self._wake_sender()
-        if self._for_room and not bundle.full:
-            self._tell_room()
-        deadline = bundle.next_deadline()
-        if deadline is None:
-            if self._timer is not None:
-                self._timer.cancel()
-                self._timer = None
-        elif self._timer is None or deadline < self._armed or deadline > self._armed + 0.005:
-            if self._timer is not None:
-                self._timer.cancel()
-            self._armed = deadline
-            self._timer = loop.call_at(deadline, self._timer_fired)
-
-    def _dispatch(self) -> None:
-        events = self._bundle.take_events()
-        if not events:
-            return
-        for event in events:
-            self._log_event(event)
-            # A peer that says goodbye takes the line down at once, and the connection ends some seconds later.
-            if isinstance(event, SlaveDown) or (isinstance(event, PhaseChanged) and event.phase == "dead"):
-                self._close_after(event.slave)
-        for stream in list(self._streams):
-            stream._put(events)
-        self._wake_watchers()
-
-    @staticmethod
-    def _close_after(slave: Slave) -> None:
-        """A connection that has ended by itself, as PPP does, leaves its port open: close it."""
-        connection = slave.connection
-        if connection is None or connection.transport is None:  # None: the next one, which is being opened already
-            return
-        if slave.member.link is None and not connection.lost and not connection.closing:
-            connection.begin_shut(1.0)
-
-    def _log_event(self, event: Event) -> None:
-        match event:
-            case SlaveUp(slave=slave):
-                self._log.info("%s is up", slave.name)
-            case PhaseChanged(slave=slave, phase=phase, reason=reason):
-                self._log.debug("%s: phase %s%s", slave.name, phase, f" ({reason})" if reason else "")
-            case SlaveDown(slave=slave, reason="closed" | "emancipated" as reason):
-                self._log.info("%s is down: %s", slave.name, reason)
-            case SlaveDown(slave=slave, reason=reason, reclaimed=reclaimed):
-                self._log.warning("%s is down: %s (%d packets taken back)", slave.name, reason, reclaimed)
-            case LineTrouble(slave=slave, reason=reason, remedy=remedy):
-                self._log.warning("%s drops frames (%s): %s", slave.name, reason, remedy)
-            case RateChanged(slave=slave, rate=rate, measured=measured):
-                self._log.info("%s: rate is now %s bit/s%s", slave.name, rate, " by measurement" if measured else "")
-            case SchedulerFailed(error=error):
-                self._log.error("%s", error, exc_info=error.__cause__)
-            case Retrying(slave=slave, delay=delay, attempt=attempt, reason=reason):
-                level = logging.DEBUG if attempt else logging.INFO
-                self._log.log(
-                    level, "%s: opened again in %.1f s, failed %d times: %s", slave.name, delay, attempt, reason
-                )
-            case GaveUp(slave=slave, reason=reason):
-                self._log.error("%s: given up: %s", slave.name, reason)
-            case HookFailed(hook=hook, command=command, problem=problem):
-                self._log.error("%s: %s: %s", hook, command, problem)
-            case BondUp():
-                self._log.info("the bond is up")
-            case BondDown(reason=reason):
-                self._log.log(logging.INFO if self._closed else logging.WARNING, "the bond is down: %s", reason)
-            case _:
-                self._log.debug("%s", event)
+                await self._hub.changed()
+                self._life.check_open()

@@ -12,7 +12,8 @@ import logging
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from eqlbond.aio.slave import LINE_INFO, Connect, LineInfo
+from eqlbond.aio.line_info import LINE_INFO, LineInfo
+from eqlbond.aio.slave import Connect
 from eqlbond.modem import errors
 from eqlbond.modem.dialogue import Break, Dialogue, Dtr, Program, Send
 from eqlbond.modem.transcript import Scribe

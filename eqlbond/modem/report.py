@@ -16,7 +16,7 @@ import re
 
 import attrs
 
-from eqlbond.aio.slave import LineInfo
+from eqlbond.aio.line_info import LineInfo
 from eqlbond.modem import errors
 
 __all__ = ["CallReport", "failure", "result_code"]

@@ -12,7 +12,8 @@ from ipaddress import ip_interface
 from types import TracebackType
 from typing import Self, TypeVar
 
-from eqlbond.aio.master import EventStream, Master
+from eqlbond.aio.event_stream import EventStream
+from eqlbond.aio.master import Master
 from eqlbond.events import BondUp, NetworkUp
 from eqlbond.exceptions import ConfigurationError, LineError
 from eqlbond.ppp.network import Addresses

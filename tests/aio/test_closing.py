@@ -78,7 +78,7 @@ async def test_an_unpaced_line_that_has_sent_everything_is_closed_at_once(cable:
             cable.a.held = True
             await near.send(b"last words")
             await asyncio.sleep(1)
-            assert near._busy()
+            assert near._lines.busy()
             cable.a.held = False
             assert cable.a.transport is not None
             cable.a.transport.take()

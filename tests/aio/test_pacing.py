@@ -166,11 +166,11 @@ async def test_idle_lines_arm_no_timer_and_wake_nobody(rate: float | None, four:
         await far.drain()
         await asyncio.sleep(1)
         assert timers(loop) == 0
-        assert (near._timer, far._timer) == (None, None)
+        assert (near._service.timer, far._service.timer) == (None, None)
         reading = asyncio.create_task(far.receive())  # a reader that waits costs nothing either
         events = near.events()
         watching = asyncio.create_task(anext(events))
-        while far._received:
+        while far._inbox.packets:
             await asyncio.sleep(0)
             await reading
             reading = asyncio.create_task(far.receive())

@@ -246,7 +246,7 @@ async def test_streams_that_nobody_holds_go_by_themselves(cable: Cable) -> None:
             async for _ in master.events():
                 break
         gc.collect()
-        assert len(master._streams) <= 1
+        assert len(master._hub.streams) <= 1
 
 
 @virtual
@@ -282,7 +282,7 @@ async def test_wait_open(cable: Cable) -> None:
         results = await asyncio.gather(*waiting, return_exceptions=True)
         assert [type(result) for result in results] == [type(None), asyncio.CancelledError, type(None)]
         await master.wait_open(0)
-        assert not master._watchers
+        assert not master._hub.watchers
 
 
 @virtual

@@ -196,7 +196,7 @@ async def test_events(client: ControlClient, bond: Master, server: ControlServer
         got.extend([event async for event in client.events()])
 
     listening = asyncio.ensure_future(listen())
-    while not bond._streams:
+    while not bond._hub.streams:
         await asyncio.sleep(0.01)
     await client.enslave(device=device, name="third")
     await client.set("third", rate=1200)
@@ -313,7 +313,7 @@ async def test_half_closed_listener_gets_its_events(server: ControlServer, bond:
     while server._clients:  # and the end of it is noticed without another event
         await asyncio.sleep(0.05)
     gc.collect()
-    assert not bond._streams
+    assert not bond._hub.streams
 
 
 async def test_a_request_that_fails_inside(
