@@ -21,12 +21,12 @@ import attrs
 
 from eqlbond.codec.base import Framing
 from eqlbond.core.line_model import RandomSource
+from eqlbond.core.line_settings import put as _put
 from eqlbond.core.link import Link
 from eqlbond.core.member import Member
 from eqlbond.exceptions import ConfigurationError
 from eqlbond.packet import Packet
 
-_put = object.__setattr__
 _ROUNDING = 1e-6  # seconds
 
 

@@ -1,11 +1,15 @@
-"""One line of a bond, for as long as it is enslaved: identity, clock, plan, statistics.
+"""One line of a bond, for as long as it is enslaved: its plan, its byte clock, and the way from there to the port.
 
-A connection (`Link`) comes and goes inside it.
+A connection (`Link`) comes and goes inside it. What the line is set to is in its `settings`, what it has carried in
+its `traffic`; what the port shows of itself is watched by a `PortWatch`.
 
 The byte clock: `wire_free` is when the bytes handed to the port so far will have left it, at the line's rate. The
 port is never given more than `HIGH` seconds of bytes, and gets more when `LOW` seconds are left, so a
 frame goes in pieces, and what has not begun can still be planned again. Where the port tells how much it
 still holds, that corrects the clock.
+
+The plan is reckoned by the clock: `free`, `soonest` and `planned` of the line say what the two come to, and every
+method here that moves one of them moves the others.
 """
 
 from __future__ import annotations
@@ -18,7 +22,12 @@ from typing import Any
 from eqlbond.codec.base import Framing
 from eqlbond.codec.slip import Slip
 from eqlbond.core.fragments import Fragment
+from eqlbond.core.line_settings import LineSettings
+from eqlbond.core.line_settings import put as _put
 from eqlbond.core.link import Link
+from eqlbond.core.port_watch import RATE_WINDOW, PortWatch
+from eqlbond.core.port_watch import RETRY as RETRY
+from eqlbond.core.traffic import Traffic
 from eqlbond.exceptions import ConfigurationError
 from eqlbond.packet import Packet
 from eqlbond.schedulers.base import Line
@@ -30,35 +39,10 @@ HIGH = 0.040
 
 # Sparse flows may not keep bulk from a line for ever: after so many of their bytes one planned frame goes.
 EXPRESS_QUANTUM = 3000
-_RATE_WINDOW = 1.0
-RETRY = 0.005
-"""Seconds until a port that took nothing is asked again, at the earliest."""
-_SLOWEST = 1 / 64
 
 _set_free = Line.free.__set__  # type: ignore[attr-defined,misc]
 _set_soonest = Line.soonest.__set__  # type: ignore[attr-defined,misc]
 _set_planned = Line.planned.__set__  # type: ignore[attr-defined,misc]
-_put = object.__setattr__
-
-
-def check_rate(rate: float | None) -> float | None:
-    """A usable rate in bit/s, or None for a line that is not paced.
-
-    Raises:
-        ConfigurationError: it is no positive, finite number.
-    """
-    if rate is None:
-        return None
-    if isinstance(rate, bool) or not isinstance(rate, int | float) or not 0 < rate < float("inf"):
-        raise ConfigurationError("rate", f"bit/s above 0, or None for a line that is not paced, not {rate!r}")
-    return rate
-
-
-def _number(field: str, value: float, least: float, *, above: bool = False) -> float:
-    good = isinstance(value, int | float) and not isinstance(value, bool) and value == value and value < float("inf")
-    if not good or value < least or (above and value == least):
-        raise ConfigurationError(field, f"a number {'above' if above else 'from'} {least:g}, not {value!r}")
-    return float(value)
 
 
 def _payload_size(packet: Packet) -> int:
@@ -93,32 +77,21 @@ class Member:
         "_express_run",
         "_frames_by_size",
         "_held",
-        "_lag",
-        "_lag_since",
         "_low",
         "_offset",
         "_partial",
         "_plan",
-        "_poll",
         "_reasons",
         "_rest",
         "_sent",
         "_shift",
         "_skipped",
-        "_stalls",
-        "_standing",
-        "bytes_received",
-        "bytes_sent",
-        "configured_rate",
-        "connections",
+        "_watch",
         "control",
         "departed",
         "down_error",
         "down_reason",
-        "dropped",
         "first_number",
-        "fragments",
-        "fragments_sent",
         "framing",
         "framing_error",
         "gone_number",
@@ -126,20 +99,15 @@ class Member:
         "last_number",
         "line",
         "link",
-        "lost",
         "mtu_limit",
         "name",
         "owner",
-        "packets_received",
-        "packets_sent",
-        "payload_received",
-        "payload_sent",
         "planned_payload",
-        "priority_set",
-        "reclaimed",
         "retired",
+        "settings",
         "stamp",
         "told_down",
+        "traffic",
         "unsent",
         "whole_frames",
         "wire_free",
@@ -169,10 +137,11 @@ class Member:
         self.whole_frames = whole_frames
         self.link: Link | None = None
         self.line = Line(name, _payload_size)
-        self.configured_rate: float | None = None
-        self.priority_set: float | None = None
+        self.settings = LineSettings(self.line)
+        self.traffic = Traffic()
+        self._watch = PortWatch(HIGH)
         self.set_bits_per_byte(bits_per_byte)
-        _put(self.line, "latency", _number("latency", latency, 0))
+        self.set_latency(latency)
         self.set_rate(rate)
         self.set_priority(priority)
 
@@ -190,63 +159,50 @@ class Member:
         self._sent: deque[tuple[float, Packet]] = deque()  # when its last byte leaves; only while in the port
         self.wire_free = 0.0
         self.unsent = 0
-        self._lag = 0.0
-        self._lag_since: float | None = None
-        self._stalls = 0
-        self._standing = 0  # what the port held after it was served last, where it tells
-        self._poll = 0.0  # a stalled port is not asked before
         self._reasons = 0
         self.planned_payload = 0
         self.handed: Packet | None = None  # with whole_frames: whose frame went last; None: a control frame
         self.departed: list[Packet] = []  # packets of flows that have begun to go; the bundle empties it
-        self.packets_sent = self.payload_sent = self.bytes_sent = 0
-        self.packets_received = self.payload_received = self.bytes_received = 0
-        self.reclaimed = self.connections = 0
         self.retired = self.told_down = False
         self.down_reason = "not opened yet"
         """Why the line is not up, for people; from the last time that it went down."""
         self.down_error: BaseException | None = None
         self.stamp: Callable[[Fragment], None] | None = None  # numbers a Multilink fragment that begins to go
-        self.fragments = (0, 0, 0)  # received, duplicates, lost: of the connections that have ended
-        self.fragments_sent = 0
         self.first_number = 0  # of the fragments that may go here: what is older is not for a new connection
         self.last_number = -1
         self.gone_number = -1  # of the last fragment that has left whole
-        self.dropped: dict[str, int] = {}
-        self.lost: dict[str, int] = {}
 
     def __repr__(self) -> str:
         return f"<Member {self.name} {'up' if self.line.up else 'down'} rate={self.line.rate}>"
 
     # -- settings
 
+    @property
+    def configured_rate(self) -> float | None:
+        """What the line was said to carry, bit/s; the clock may go by a lower rate that its port has shown."""
+        return self.settings.rate
+
     def set_rate(self, rate: float | None) -> None:
         """Set what the line carries, bit/s. Raises `ConfigurationError`."""
-        self.configured_rate = check_rate(rate)
-        self._plan_with(self.configured_rate)
-        self._lag, self._lag_since = 0.0, None
+        self.settings.set_rate(rate)
+        self._pace()
+        self._watch.forget_lag()
 
     def set_bits_per_byte(self, bits_per_byte: float) -> None:
         """Set what a byte costs on the line, bits; `set_rate` goes with it. Raises `ConfigurationError`."""
-        _put(self.line, "bits_per_byte", _number("bits_per_byte", bits_per_byte, 0, above=True))
+        self.settings.set_bits_per_byte(bits_per_byte)
 
     def set_priority(self, priority: float | None) -> None:
         """Set the weight; None: the rate. Raises `ConfigurationError`."""
-        self.priority_set = None if priority is None else _number("priority", priority, 0)
-        _put(self.line, "priority", self.configured_rate or 0.0 if self.priority_set is None else self.priority_set)
+        self.settings.set_priority(priority)
 
     def set_latency(self, latency: float) -> None:
         """Set the latency, seconds. Raises `ConfigurationError`."""
-        _put(self.line, "latency", _number("latency", latency, 0))
+        self.settings.set_latency(latency)
 
-    def _plan_with(self, rate: float | None) -> None:
-        _put(self.line, "rate", rate)
-        byte_time = self.line.bits_per_byte / rate if rate else 0.0
-        _put(self.line, "byte_time", byte_time)
+    def _pace(self) -> None:
         # Below 500 bit/s two bytes are more than the port may hold; the next one goes as late as it fits.
-        self._low = max(0.0, min(LOW, HIGH - byte_time))
-        if self.priority_set is None:
-            _put(self.line, "priority", self.configured_rate or 0.0)
+        self._low = max(0.0, min(LOW, HIGH - self.line.byte_time))
 
     def retime(self, before: float, now: float) -> None:
         """Bring clock and plan to a changed byte time; `before`: what it was, seconds.
@@ -284,15 +240,14 @@ class Member:
     def connect(self, link: Link, now: float) -> None:
         """The port is open, and `link` is its connection."""
         self.link = link
-        self.connections += 1
+        self.traffic.connections += 1
         self.retired = self.told_down = False
         self._reasons = 0
         self.wire_free = now
-        self._stalls = self._standing = 0
-        self._poll = 0.0
-        self._lag, self._lag_since = 0.0, None
+        self._watch.begin()
         self.unsent = 0
-        self._plan_with(self.configured_rate)
+        self.settings.plan_with(self.settings.rate)
+        self._pace()
         _put(self.line, "_size", link.wire_size)
         _set_free(self.line, now)
         _set_soonest(self.line, now)
@@ -326,12 +281,7 @@ class Member:
         _put(self.line, "up", False)
         if self.link is not None:
             self.link.hang_up(now, reason)
-            for reason, n in self.link.dropped.items():
-                self.dropped[reason] = self.dropped.get(reason, 0) + n
-            counts = getattr(self.link, "fragments", None)
-            if counts is not None:
-                received, duplicates, lost = self.fragments
-                self.fragments = received + counts.received, duplicates + counts.duplicates, lost + counts.lost
+            self.traffic.ended(self.link)
         self.link = None
         _put(self.line, "_size", _payload_size)
         self.control.clear()
@@ -404,7 +354,7 @@ class Member:
     def take_back_unsent(self, now: float) -> list[Packet]:
         """For a line that is cut: the packets whose frames cannot have left whole, by the byte clock."""
         sent = self._sent
-        if not self._stalls:  # nothing leaves a port that stands still
+        if not self._watch.stalls:  # nothing leaves a port that stands still
             self._forget_left(now)
         packets = [packet for _, packet in sent]
         sent.clear()
@@ -433,8 +383,8 @@ class Member:
         if self.line.byte_time == 0.0:
             return start
         refill = self.wire_free - self._low
-        if self._poll:
-            refill = self._poll
+        if self._watch.poll:
+            refill = self._watch.poll
         if start > refill and start > self.wire_free:
             return start
         return refill
@@ -451,9 +401,8 @@ class Member:
         if byte_time:
             if unsent is not None:
                 self._hear(now, unsent)
-            elif self._stalls and room > 0:
-                self._stalls = 0
-                self._poll = 0.0
+            elif self._watch.stalls and room > 0:
+                self._watch.take_heart()
             backlog = self.wire_free - now
             if backlog <= 0.0:
                 self.wire_free = now
@@ -496,8 +445,8 @@ class Member:
                 packet = self._partial
                 if packet is not None:
                     self._partial = None
-                    self.packets_sent += 1
-                    self.payload_sent += len(packet.payload)
+                    self.traffic.packets_sent += 1
+                    self.traffic.payload_sent += len(packet.payload)
                     if byte_time:
                         self._sent.append((self.wire_free + total * byte_time, packet))
                     elif packet.__class__ is Fragment:
@@ -510,9 +459,9 @@ class Member:
                 self._offset = end
         if not total:
             return b""
-        self.bytes_sent += total
+        self.traffic.bytes_sent += total
         if byte_time:
-            self._standing += total
+            self._watch.standing += total
             self.wire_free += total * byte_time
             if not self._plan and not self._express:
                 _set_free(line, self.wire_free + (len(self._rest) - self._offset) * byte_time)
@@ -556,19 +505,19 @@ class Member:
         _set_planned(line, line.planned + total - expected)
         if not pieces:
             return b""
-        self.packets_sent += len(pieces)
-        self.payload_sent += payload
+        self.traffic.packets_sent += len(pieces)
+        self.traffic.payload_sent += payload
         over = total - room
         if packet.__class__ is Fragment:
             self.gone_number = max(self.gone_number, gone if over > 0 else self.last_number)
         if over > 0:  # the last one is finished another time
-            self.packets_sent -= 1
-            self.payload_sent -= len(packet.payload)
+            self.traffic.packets_sent -= 1
+            self.traffic.payload_sent -= len(packet.payload)
             self._partial = packet
             self._rest, self._offset = frame, len(frame) - over
             pieces[-1] = frame[: self._offset]
             total = room
-        self.bytes_sent += total
+        self.traffic.bytes_sent += total
         self.unsent += total
         _set_soonest(line, self.wire_free)
         return b"".join(pieces)
@@ -595,11 +544,11 @@ class Member:
             return b""
         self._rest = b""
         packet = self.handed = self._partial
-        self.bytes_sent += size
+        self.traffic.bytes_sent += size
         if packet is not None:
             self._partial = None
-            self.packets_sent += 1
-            self.payload_sent += len(packet.payload)
+            self.traffic.packets_sent += 1
+            self.traffic.payload_sent += len(packet.payload)
         if byte_time:
             self.wire_free += size * byte_time
             if packet is not None:
@@ -698,7 +647,7 @@ class Member:
             self.planned_payload -= len(packet.payload)
             if packet.flow is not None:
                 self.departed.append(packet)
-            self.lost["the framing raised"] = self.lost.get("the framing raised", 0) + 1
+            self.traffic.has_lost("the framing raised")
             return b""
         return frame
 
@@ -708,69 +657,40 @@ class Member:
         if packet.number is None and self.stamp is not None:
             self.stamp(packet)
         self.last_number = max(self.last_number, packet.number or 0)
-        self.fragments_sent += 1
+        self.traffic.fragments_sent += 1
 
     def _hear(self, now: float, unsent: int) -> None:
-        """Correct the byte clock by what the port still holds, and learn a rate that is lower than was said."""
+        """Correct the byte clock by what the port still holds."""
         line = self.line
-        byte_time = line.byte_time
-        late = now + unsent * byte_time - max(self.wire_free, now)
-        # A UART's FIFO and a USB adapter's buffer come and go in steps; small differences say nothing.
-        if unsent and late > max(0.004, 32 * byte_time):
-            behind = now + unsent * byte_time - self.wire_free
+        moved = self._watch.hear(now, unsent, self.wire_free, line.byte_time)
+        if moved == 0.0:
+            return
+        clock = now + unsent * line.byte_time
+        if moved > 0.0:
+            behind = clock - self.wire_free
             self._sent = deque((left + behind, packet) for left, packet in self._sent)
-            self.wire_free += behind
-            _set_free(line, line.free + late)
-            self._shift += late
-            self._lag += late
-        elif self.wire_free - now > HIGH + (unsent + 1) * byte_time:
-            # The clock was put far ahead by a port that stood still, and it moves again.
-            early = self.wire_free - now - unsent * byte_time
-            self.wire_free -= early
-            self._shift -= early
-            _set_free(line, line.free - early)
-        if not unsent or unsent < self._standing:
-            self._stalls = 0
-            self._poll = 0.0
-        elif late > 0.004:
-            self._stalled(now)
-        self._standing = unsent
-        if self._lag_since is None:
-            self._lag_since = now
-
-    def _stalled(self, now: float) -> None:
-        # A port that takes nothing is asked less and less often. The time is fixed here and not when it is
-        # asked for: new packets ask, too, and would put it off again and again.
-        self._stalls += 1
-        if self._stalls > 3:
-            self._poll = now + min(0.25, 0.01 * self._stalls)
+        self.wire_free = clock
+        self._shift += moved
+        _set_free(line, line.free + moved)
 
     def refused(self, now: float) -> float:
         """The port had no room though its clock was due; returns when to ask it again."""
-        self._stalled(now)
-        return max(self._poll, now + RETRY)
+        return self._watch.refused(now)
 
     def learn_rate(self, now: float) -> bool:
         """Judge the last second of the port's draining; True when the rate to plan with has changed."""
-        rate = self.line.rate
-        since = self._lag_since
-        if rate is None or since is None or now - since < _RATE_WINDOW or self.configured_rate is None:
+        line, configured = self.line, self.settings.rate
+        since = self._watch.since
+        if since is None or now - since < RATE_WINDOW or line.rate is None or configured is None:
             return False
-        share = self._lag / (now - since)
-        busy = self.wants_to_send()
-        self._lag, self._lag_since = 0.0, None
-        before = self.line.byte_time
-        if share > 0.1:
-            slower = max(rate * max(1.0 - share, 0.25), self.configured_rate * _SLOWEST)
-            if slower < rate:
-                self._plan_with(slower)
-                self.retime(before, now)
-                return True
-        elif share < 0.02 and busy and rate < self.configured_rate:
-            self._plan_with(min(self.configured_rate, rate * 1.1))
-            self.retime(before, now)
-            return True
-        return False
+        rate = self._watch.judge(now, line.rate, configured, busy=self.wants_to_send())
+        if rate is None:
+            return False
+        before = line.byte_time
+        self.settings.plan_with(rate)
+        self._pace()
+        self.retime(before, now)
+        return True
 
     # -- receiving
 
@@ -779,7 +699,7 @@ class Member:
         link = self.link
         if link is None:
             return []
-        self.bytes_received += len(data)
+        self.traffic.bytes_received += len(data)
         packets = link.receive(data, now)
         if packets:
             owner = self.owner
@@ -787,8 +707,7 @@ class Member:
             for packet in packets:
                 packet.slave = owner
                 payload += len(packet.payload)
-            self.packets_received += len(packets)
-            self.payload_received += payload
+            self.traffic.received(len(packets), payload)
         return packets
 
     def new_troubles(self) -> list[tuple[str, str]]:
@@ -808,35 +727,31 @@ class Member:
 
     def stats(self, now: float) -> LineStats:
         """A snapshot."""
-        dropped = dict(self.dropped)
-        if self.link is not None:
-            for reason, n in self.link.dropped.items():
-                dropped[reason] = dropped.get(reason, 0) + n
-        line = self.line
-        now_counts = getattr(self.link, "fragments", None)
+        line, link, traffic = self.line, self.link, self.traffic
+        received, duplicate, lost = traffic.fragments(link)
         return LineStats(
             name=self.name,
             up=line.up,
-            state="up" if line.up else "down" if self.link is None else str(getattr(self.link, "phase", "opening")),
+            state="up" if line.up else "down" if link is None else str(getattr(link, "phase", "opening")),
             rate=line.rate,
-            configured_rate=self.configured_rate,
+            configured_rate=self.settings.rate,
             priority=line.priority,
             latency=line.latency,
-            packets_sent=self.packets_sent,
-            payload_sent=self.payload_sent,
-            bytes_sent=self.bytes_sent,
-            packets_received=self.packets_received,
-            payload_received=self.payload_received,
-            bytes_received=self.bytes_received,
+            packets_sent=traffic.packets_sent,
+            payload_sent=traffic.payload_sent,
+            bytes_sent=traffic.bytes_sent,
+            packets_received=traffic.packets_received,
+            payload_received=traffic.payload_received,
+            bytes_received=traffic.bytes_received,
             planned_packets=len(self._plan) + len(self._express),
             planned_bytes=line.planned - (0 if line.byte_time else self.unsent),
             port_bytes=self.port_bytes(now),
-            reclaimed=self.reclaimed,
-            dropped=dropped,
-            lost=dict(self.lost),
-            connections=self.connections,
-            fragments_sent=self.fragments_sent,
-            fragments_received=self.fragments[0] + (now_counts.received if now_counts else 0),
-            fragments_duplicate=self.fragments[1] + (now_counts.duplicates if now_counts else 0),
-            fragments_lost=self.fragments[2] + (now_counts.lost if now_counts else 0),
+            reclaimed=traffic.reclaimed,
+            dropped=traffic.dropped(link),
+            lost=dict(traffic.lost),
+            connections=traffic.connections,
+            fragments_sent=traffic.fragments_sent,
+            fragments_received=received,
+            fragments_duplicate=duplicate,
+            fragments_lost=lost,
         )

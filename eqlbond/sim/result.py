@@ -223,14 +223,15 @@ def _lines(run: Run, end: End, duration: float) -> tuple[tuple[LineResult, ...],
             if number not in traffic.useless:
                 needful[line] += size
     sent = [
-        member.bytes_sent - (end.ways[member].control if member.whole_frames else before)
+        member.traffic.bytes_sent - (end.ways[member].control if member.whole_frames else before)
         for member, before in zip(end.members, end.before, strict=True)
     ]
     total = sum(sent) or 1
     multilink = run.settings.multilink is not None
     # A Multilink packet goes by many lines, and each fragment has a header, the first one a protocol field as well.
-    headers = sum(member.fragments_sent for member in end.members) * end.bundle.fragment_header + len(traffic.sizes)
-    carried = sum(member.payload_sent for member in end.members) - headers
+    fragments = sum(member.traffic.fragments_sent for member in end.members)
+    headers = fragments * end.bundle.fragment_header + len(traffic.sizes)
+    carried = sum(member.traffic.payload_sent for member in end.members) - headers
     lines = []
     needed = 0.0
     for number, member in enumerate(end.members):
@@ -240,19 +241,19 @@ def _lines(run: Run, end: End, duration: float) -> tuple[tuple[LineResult, ...],
         # Framing in proportion: what was lost or came twice did not have to go.
         if multilink:
             needed += bits * sum(needful) / carried if carried > 0 else 0.0
-        elif member.payload_sent:
-            needed += bits * needful[number] / member.payload_sent
+        elif member.traffic.payload_sent:
+            needed += bits * needful[number] / member.traffic.payload_sent
         lines.append(
             LineResult(
                 name=member.name,
                 rate=run.lines[number].rate,
-                frames=member.packets_sent,
-                payload_bytes=member.payload_sent if multilink else payload[number],
+                frames=member.traffic.packets_sent,
+                payload_bytes=member.traffic.payload_sent if multilink else payload[number],
                 wire_bytes=sent[number],
                 share=sent[number] / total,
                 busy=min(1.0, bits / spec.rate / duration) if spec.rate and duration else 0.0,
                 queue_peak=way.queue_peak,
-                reclaimed=member.reclaimed,
+                reclaimed=member.traffic.reclaimed,
             )
         )
     return tuple(lines), needed
@@ -291,6 +292,6 @@ def _back(end: End) -> dict[str, Any]:
         "sent": len(traffic.entered),
         "delivered": len(traffic.order),
         "payload_bytes": sum(s for s, came in zip(traffic.sizes, traffic.arrived, strict=True) if came >= 0.0),
-        "wire_bytes": sum(member.bytes_sent for member in end.members),
+        "wire_bytes": sum(member.traffic.bytes_sent for member in end.members),
         "reordered": traffic.reordering()[0],
     }

@@ -238,7 +238,7 @@ async def test_a_gap_is_given_up_by_the_timer() -> None:
         carried = near.slaves[1].member
         await near.drain()
         async with asyncio.timeout(2):
-            got = [(await far.receive()).payload[1] for _ in range(carried.fragments_sent)]
+            got = [(await far.receive()).payload[1] for _ in range(carried.traffic.fragments_sent)]
         assert 5 < len(got) < 15
         assert got == sorted(set(got))
         assert far.stats().dropped["given up"] >= 1
