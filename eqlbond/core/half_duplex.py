@@ -228,7 +228,7 @@ class HalfDuplexMember(Member):
         late = until - begins
         if late > 0.0:
             self._ours_from = until
-            self._shift += late
+            self._plan.shift += late
             _put(line, "free", max(line.free, now) + late)
             _put(line, "soonest", max(line.soonest, now) + late)
 
@@ -277,7 +277,7 @@ class HalfDuplexMember(Member):
             self._turns.left = max(self._turns.left, now + unsent * self.line.byte_time)
 
     def _next_frame(self, now: float, ahead: float) -> bytes:
-        if not (self.control or self._express or self._plan):
+        if not (self.control or self._plan.express or self._plan.bulk):
             return b""
         start = self.wire_free + ahead
         begins = self._turns.begins(now, start)

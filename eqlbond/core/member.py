@@ -1,7 +1,7 @@
-"""One line of a bond, for as long as it is enslaved: its plan, its byte clock, and the way from there to the port.
+"""One line of a bond, for as long as it is enslaved: its byte clock, and the way from its plan to the port.
 
-A connection (`Link`) comes and goes inside it. What the line is set to is in its `settings`, what it has carried in
-its `traffic`; what the port shows of itself is watched by a `PortWatch`.
+A connection (`Link`) comes and goes inside it. What waits to go is in its `Plan`, what the line is set to in its
+`settings`, what it has carried in its `traffic`; what the port shows of itself is watched by a `PortWatch`.
 
 The byte clock: `wire_free` is when the bytes handed to the port so far will have left it, at the line's rate. The
 port is never given more than `HIGH` seconds of bytes, and gets more when `LOW` seconds are left, so a
@@ -25,6 +25,8 @@ from eqlbond.core.fragments import Fragment
 from eqlbond.core.line_settings import LineSettings
 from eqlbond.core.line_settings import put as _put
 from eqlbond.core.link import Link
+from eqlbond.core.plan import EXPRESS_QUANTUM as EXPRESS_QUANTUM
+from eqlbond.core.plan import Plan, set_free, set_planned, set_soonest
 from eqlbond.core.port_watch import RATE_WINDOW, PortWatch
 from eqlbond.core.port_watch import RETRY as RETRY
 from eqlbond.core.traffic import Traffic
@@ -36,13 +38,6 @@ from eqlbond.stats import LineStats
 LOW = 0.020
 HIGH = 0.040
 """Seconds of bytes that the port holds: between these (a single byte may be longer)."""
-
-# Sparse flows may not keep bulk from a line for ever: after so many of their bytes one planned frame goes.
-EXPRESS_QUANTUM = 3000
-
-_set_free = Line.free.__set__  # type: ignore[attr-defined,misc]
-_set_soonest = Line.soonest.__set__  # type: ignore[attr-defined,misc]
-_set_planned = Line.planned.__set__  # type: ignore[attr-defined,misc]
 
 
 def _payload_size(packet: Packet) -> int:
@@ -73,10 +68,7 @@ class Member:
     """Whether what is heard on the line tells when this end may send (`HalfDuplexMember`)."""
 
     __slots__ = (
-        "_express",
-        "_express_run",
         "_frames_by_size",
-        "_held",
         "_low",
         "_offset",
         "_partial",
@@ -84,7 +76,6 @@ class Member:
         "_reasons",
         "_rest",
         "_sent",
-        "_shift",
         "_skipped",
         "_watch",
         "control",
@@ -102,7 +93,8 @@ class Member:
         "mtu_limit",
         "name",
         "owner",
-        "planned_payload",
+        "plan",
+        "plan_express",
         "retired",
         "settings",
         "stamp",
@@ -145,14 +137,12 @@ class Member:
         self.set_rate(rate)
         self.set_priority(priority)
 
-        self._plan: deque[tuple[Packet, int, float, float]] = deque()  # packet, wire size, not before, start - shift
-        self._express: deque[tuple[Packet, int]] = deque()
+        self._plan = Plan(self.line)
+        self.plan = self._plan.add
+        self.plan_express = self._plan.add_express
         self.control: deque[bytes] = deque()
-        self._express_run = 0
-        self._held = 0
         self._frames_by_size = self._skipped = False
         self.framing_error: Exception | None = None  # for the bundle to tell, once a connection
-        self._shift = 0.0
         self._rest = b""
         self._offset = 0
         self._partial: Packet | None = None  # the packet whose frame is being handed over
@@ -160,7 +150,6 @@ class Member:
         self.wire_free = 0.0
         self.unsent = 0
         self._reasons = 0
-        self.planned_payload = 0
         self.handed: Packet | None = None  # with whole_frames: whose frame went last; None: a control frame
         self.departed: list[Packet] = []  # packets of flows that have begun to go; the bundle empties it
         self.retired = self.told_down = False
@@ -215,25 +204,16 @@ class Member:
             return
         if not before:  # there was no clock; what the port holds was part of `planned`
             self.wire_free = now + self.unsent * byte_time
-            _set_planned(line, line.planned - self.unsent)
+            set_planned(line, line.planned - self.unsent)
             self.unsent = 0
         elif self.wire_free > now:
             scale = byte_time / before
             self.wire_free = now + (self.wire_free - now) * scale
             self._sent = deque((now + (left - now) * scale, packet) for left, packet in self._sent)
-        ahead = len(self._rest) - self._offset + sum(entry[1] for entry in self._express)
+        ahead = len(self._rest) - self._offset + self._plan.express_size()
         free = max(self.wire_free, now) + ahead * byte_time
-        _set_soonest(line, free)
-        plan, self._plan, self._held = self._plan, deque(), 0
-        for packet, size, not_before, _ in plan:
-            if free < not_before:
-                free = not_before
-                self._held += 1
-            else:
-                not_before = 0.0
-            self._plan.append((packet, size, not_before, free - self._shift))
-            free += size * byte_time
-        _set_free(line, free)
+        set_soonest(line, free)
+        self._plan.retime(free)
 
     # -- connections
 
@@ -249,9 +229,9 @@ class Member:
         self.settings.plan_with(self.settings.rate)
         self._pace()
         _put(self.line, "_size", link.wire_size)
-        _set_free(self.line, now)
-        _set_soonest(self.line, now)
-        _set_planned(self.line, 0)
+        set_free(self.line, now)
+        set_soonest(self.line, now)
+        set_planned(self.line, 0)
         self.link.start(now)
 
     def go_up(self, mtu: int, framing: object) -> None:
@@ -287,68 +267,29 @@ class Member:
         self.control.clear()
         self.unsent = 0
         self.wire_free = min(self.wire_free, now)
-        _set_planned(self.line, 0)
+        set_planned(self.line, 0)
 
     # -- planning
 
-    def plan(self, packet: Packet, now: float, not_before: float) -> None:
-        """Put the packet behind all that is planned; it does not start before `not_before`."""
-        line = self.line
-        if not line.byte_time and not not_before:  # nothing is timed: what the frame is longer is counted with it
-            size = len(packet.payload)
-            self._plan.append((packet, size, 0.0, now - self._shift))
-            self.planned_payload += size
-            _set_planned(line, line.planned + size)
-            if line.free < now:
-                _set_free(line, now)
-            return
-        size = line.wire_size(packet)
-        start = line.free
-        if start < now:
-            start = now
-        if start < not_before:
-            start = not_before
-            self._held += 1
-        else:
-            not_before = 0.0
-        self._plan.append((packet, size, not_before, start - self._shift))
-        self.planned_payload += len(packet.payload)
-        _set_planned(line, line.planned + size)
-        _set_free(line, start + size * line.byte_time)
+    @property
+    def planned_payload(self) -> int:
+        """Payload that is planned and has not begun to go, bytes."""
+        return self._plan.payload
 
     @property
     def express_packets(self) -> int:
         """Packets that pass what is planned and have not begun to go."""
-        return len(self._express)
-
-    def plan_express(self, packet: Packet, now: float) -> None:
-        """Put the packet ahead of all that is planned, at the next frame boundary."""
-        line = self.line
-        size = line.wire_size(packet)
-        self._express.append((packet, size))
-        self.planned_payload += len(packet.payload)
-        _set_planned(line, line.planned + size)
-        time = size * line.byte_time
-        _set_soonest(line, (line.soonest if line.soonest > now else now) + time)
-        _set_free(line, (line.free if line.free > now else now) + time)
-        self._shift += time
+        return len(self._plan.express)
 
     def take_back(self, *, also_express: bool = True) -> list[Packet]:
         """Empty the plan; what has begun to go to the port stays."""
-        packets = [entry[0] for entry in self._plan]
-        self._plan.clear()
-        self._held = 0
-        if also_express:
-            packets += [entry[0] for entry in self._express]
-            self._express.clear()
-        kept = sum(entry[1] for entry in self._express)
-        self.planned_payload = sum(len(entry[0].payload) for entry in self._express)
-        rest = len(self._rest) - self._offset
+        packets = self._plan.take_back(also_express=also_express)
         line = self.line
-        free = self.wire_free + (rest + kept) * line.byte_time
-        _set_free(line, free)
-        _set_soonest(line, free)
-        _set_planned(line, rest + kept + self.unsent)
+        stays = len(self._rest) - self._offset + self._plan.express_size()
+        free = self.wire_free + stays * line.byte_time
+        set_free(line, free)
+        set_soonest(line, free)
+        set_planned(line, stays + self.unsent)
         return packets
 
     def take_back_unsent(self, now: float) -> list[Packet]:
@@ -370,14 +311,16 @@ class Member:
 
     def wants_to_send(self) -> bool:
         """Whether anything is planned for the port."""
-        return bool(self._offset < len(self._rest) or self._plan or self._express or self.control)
+        plan = self._plan
+        return bool(self._offset < len(self._rest) or plan.bulk or plan.express or self.control)
 
     def send_time(self, now: float) -> float | None:
         """When the port should be served next; now or earlier: at once; None: nothing to send."""
-        if self._offset < len(self._rest) or self._express or self.control:
+        plan = self._plan
+        if self._offset < len(self._rest) or plan.express or self.control:
             start = -math.inf
-        elif self._plan:
-            start = self._plan[0][2]
+        elif plan.bulk:
+            start = plan.bulk[0][2]
         else:
             return None
         if self.line.byte_time == 0.0:
@@ -416,11 +359,12 @@ class Member:
         else:
             unsent = unsent or 0
             if unsent != self.unsent:
-                _set_planned(line, line.planned + unsent - self.unsent)
+                set_planned(line, line.planned + unsent - self.unsent)
                 self.unsent = unsent
         if room <= 0:
             return b""
-        if not byte_time and self._offset == len(self._rest) and not (self._express or self.control or self._held):
+        plan = self._plan
+        if not byte_time and self._offset == len(self._rest) and not (plan.express or self.control or plan.held):
             return self._frames_to_send(room)
         pieces: list[bytes] = []
         total = 0
@@ -463,21 +407,21 @@ class Member:
         if byte_time:
             self._watch.standing += total
             self.wire_free += total * byte_time
-            if not self._plan and not self._express:
-                _set_free(line, self.wire_free + (len(self._rest) - self._offset) * byte_time)
+            if not plan.bulk and not plan.express:
+                set_free(line, self.wire_free + (len(self._rest) - self._offset) * byte_time)
         else:
             self.unsent += total
-        _set_planned(line, line.planned - total if byte_time else line.planned)
+        set_planned(line, line.planned - total if byte_time else line.planned)
         ahead = len(self._rest) - self._offset
-        if self._express:
-            ahead += sum(entry[1] for entry in self._express)
-        _set_soonest(line, self.wire_free + ahead * byte_time)
+        if plan.express:
+            ahead += plan.express_size()
+        set_soonest(line, self.wire_free + ahead * byte_time)
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def _frames_to_send(self, room: int) -> bytes:
         """`data_to_send` for a port without a clock, where nothing waits but packets that may go at once."""
         link = self.link
-        plan = self._plan
+        plan = self._plan.bulk
         if link is None or not self.line.up or not plan:
             return b""
         line = self.line
@@ -500,9 +444,8 @@ class Member:
             payload += len(packet.payload)
             if packet.flow is not None:
                 self.departed.append(packet)
-        self._express_run = 0
-        self.planned_payload -= payload
-        _set_planned(line, line.planned + total - expected)
+        self._plan.takes_bulk(payload)
+        set_planned(line, line.planned + total - expected)
         if not pieces:
             return b""
         self.traffic.packets_sent += len(pieces)
@@ -519,7 +462,7 @@ class Member:
             total = room
         self.traffic.bytes_sent += total
         self.unsent += total
-        _set_soonest(line, self.wire_free)
+        set_soonest(line, self.wire_free)
         return b"".join(pieces)
 
     def frame_to_send(self, now: float, unsent: int | None) -> bytes:
@@ -543,23 +486,24 @@ class Member:
         if not size:
             return b""
         self._rest = b""
+        plan, traffic = self._plan, self.traffic
         packet = self.handed = self._partial
-        self.traffic.bytes_sent += size
+        traffic.bytes_sent += size
         if packet is not None:
             self._partial = None
-            self.traffic.packets_sent += 1
-            self.traffic.payload_sent += len(packet.payload)
+            traffic.packets_sent += 1
+            traffic.payload_sent += len(packet.payload)
         if byte_time:
             self.wire_free += size * byte_time
             if packet is not None:
                 self._sent.append((self.wire_free, packet))
-            if not self._plan and not self._express:
-                _set_free(line, self.wire_free)
-        _set_planned(line, line.planned - size)
+            if not plan.bulk and not plan.express:
+                set_free(line, self.wire_free)
+        set_planned(line, line.planned - size)
         ahead = self.wire_free
-        if self._express:
-            ahead += sum(entry[1] for entry in self._express) * byte_time
-        _set_soonest(line, ahead)
+        if plan.express:
+            ahead += plan.express_size() * byte_time
+        set_soonest(line, ahead)
         return frame
 
     def _next_frame(self, now: float, ahead: float) -> bytes:
@@ -567,62 +511,33 @@ class Member:
         link = self.link
         if self.control:
             frame = self.control.popleft()
-            _set_planned(self.line, self.line.planned + len(frame))
+            set_planned(self.line, self.line.planned + len(frame))
             self._partial = None
             self._rest, self._offset = frame, 0
             return frame
         if link is None or not self.line.up:
             return b""
-        if self._express and (not self._plan or self._express_goes(now, ahead)):
-            packet, size = self._express.popleft()
-            self._express_run += size
-        elif self._plan:
-            packet, size, not_before, start = self._plan[0]
-            begins = self.wire_free + ahead
-            if not_before:
-                if not_before > begins and not_before > now:
-                    return b""
-                self._held -= 1
-            self._plan.popleft()
-            self._express_run = 0
-            byte_time = self.line.byte_time
-            if byte_time:
-                slip = begins - start - self._shift
-                if slip > 0.0 or not self._held:
-                    self._shift += slip
-                    _set_free(self.line, self.line.free + slip)
-        else:
+        plan = self._plan
+        taken = plan.take(now, self.wire_free + ahead)
+        if taken is None:
             return b""
+        packet, size = taken
         if packet.__class__ is Fragment:
             self._stamp(packet)
         frame = self._encode(link, packet)
         if not frame:
             self._skipped = True
-            _set_planned(self.line, self.line.planned - size)
+            set_planned(self.line, self.line.planned - size)
             return b""
         if len(frame) != size:
-            _set_planned(self.line, self.line.planned + len(frame) - size)
-            _set_free(self.line, self.line.free + (len(frame) - size) * self.line.byte_time)
-        self.planned_payload -= len(packet.payload)
+            set_planned(self.line, self.line.planned + len(frame) - size)
+            set_free(self.line, self.line.free + (len(frame) - size) * self.line.byte_time)
+        plan.payload -= len(packet.payload)
         if packet.flow is not None:
             self.departed.append(packet)
         self._partial = packet
         self._rest, self._offset = frame, 0
         return frame
-
-    def _express_goes(self, now: float, ahead: float) -> bool:
-        """Whether the first express packet goes ahead of the first planned one."""
-        packet, first = self._express[0][0], self._plan[0][0]
-        if packet.__class__ is Fragment:
-            # Numbers rise on each link: what has one goes before what has none, and the lower one first.
-            assert isinstance(packet, Fragment)
-            number = first.number if isinstance(first, Fragment) else None
-            return number is None or (packet.number is not None and packet.number < number)
-        return (
-            packet.priority > 0
-            or self._express_run < EXPRESS_QUANTUM
-            or now < self._plan[0][2] > self.wire_free + ahead
-        )
 
     def _forget_left(self, now: float) -> None:
         """What has left the port, by the byte clock, cannot be taken back any more."""
@@ -644,7 +559,7 @@ class Member:
                 raise TypeError(f"encode() answered {frame!r}, no bytes")
         except Exception as error:
             self.framing_error = error
-            self.planned_payload -= len(packet.payload)
+            self._plan.payload -= len(packet.payload)
             if packet.flow is not None:
                 self.departed.append(packet)
             self.traffic.has_lost("the framing raised")
@@ -670,8 +585,8 @@ class Member:
             behind = clock - self.wire_free
             self._sent = deque((left + behind, packet) for left, packet in self._sent)
         self.wire_free = clock
-        self._shift += moved
-        _set_free(line, line.free + moved)
+        self._plan.shift += moved
+        set_free(line, line.free + moved)
 
     def refused(self, now: float) -> float:
         """The port had no room though its clock was due; returns when to ask it again."""
@@ -743,7 +658,7 @@ class Member:
             packets_received=traffic.packets_received,
             payload_received=traffic.payload_received,
             bytes_received=traffic.bytes_received,
-            planned_packets=len(self._plan) + len(self._express),
+            planned_packets=len(self._plan.bulk) + len(self._plan.express),
             planned_bytes=line.planned - (0 if line.byte_time else self.unsent),
             port_bytes=self.port_bytes(now),
             reclaimed=traffic.reclaimed,

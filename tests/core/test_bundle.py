@@ -253,7 +253,7 @@ class Conservation(RuleBasedStateMachine):
         flows: Counter[object] = Counter()
         self.count(flows, (*bundle._sender._queue, *bundle._sender._urgent))
         for member in bundle.members:
-            entries = [entry[0] for entry in member._plan] + [entry[0] for entry in member._express]
+            entries = [entry[0] for entry in member._plan.bulk] + [entry[0] for entry in member._plan.express]
             self.count(flows, entries)
             rest = len(member._rest) - member._offset
             assert member.line.planned == rest + sum(HEADER + len(packet.payload) for packet in entries)
