@@ -14,6 +14,7 @@ import pytest
 from hatchling.builders.wheel import WheelBuilder
 
 import eqlbond
+import eqlbond.control
 
 ROOT = Path(__file__).resolve().parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -101,3 +102,13 @@ def test_links_into_the_project_lead_somewhere(name):
 def test_public_modules_have_docstrings(path):
     docstring = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
     assert docstring or (path.name.startswith("_") and path.name != "__init__.py")
+
+
+def test_public_names_are_there_when_they_are_asked_for():
+    assert set(eqlbond.__all__) <= set(dir(eqlbond))
+    assert all(getattr(eqlbond, name) is not None for name in eqlbond.__all__)
+    assert all(getattr(eqlbond.control, name) is not None for name in eqlbond.control.__all__)
+    with pytest.raises(AttributeError, match="no attribute 'Masters'"):
+        _ = eqlbond.Masters  # type: ignore[attr-defined]
+    with pytest.raises(AttributeError, match="no attribute 'Server'"):
+        _ = eqlbond.control.Server  # type: ignore[attr-defined]

@@ -38,15 +38,11 @@ options of a line: DEVICE[,BAUD][,rate=..][,latency=..][,priority=..][,bits_per_
 """
 
 
-def add_parser(subparsers: Any) -> None:
-    """Register the command."""
-    parser = subparsers.add_parser(
-        "bond",
-        help="a bond over given devices as a datagram pipe (UDP or stdin/stdout)",
-        description=__doc__,
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Give a parser the description and the options of this command."""
+    parser.description = __doc__
+    parser.epilog = _EPILOG
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("--line", action="append", required=True, metavar="DEVICE[,BAUD][,OPTION=VALUE...]")
     pipe = parser.add_mutually_exclusive_group(required=True)
     pipe.add_argument("--udp", metavar="HOST:PORT", help="take datagrams at this UDP address")

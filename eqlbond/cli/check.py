@@ -4,18 +4,13 @@ from __future__ import annotations
 
 import argparse
 import os
-from typing import Any
 
 from eqlbond.config import Config, Part
 
 
-def add_parser(subparsers: Any) -> None:
-    """Register the command."""
-    parser = subparsers.add_parser(
-        "check",
-        help="check a configuration file",
-        description="Read a configuration file as `run` would, open nothing, and tell all that is wrong with it.",
-    )
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Give a parser the description and the options of this command."""
+    parser.description = "Read a configuration file as `run` would, open nothing, and tell all that is wrong with it."
     parser.add_argument("file", metavar="FILE", help="the configuration, such as bond.toml")
     parser.set_defaults(run=run)
 

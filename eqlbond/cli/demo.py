@@ -35,14 +35,10 @@ _FILE_OF_1995 = 289284
 _DOWN_FOR = 4.0
 
 
-def add_parser(subparsers: Any) -> None:
-    """Register the command."""
-    parser = subparsers.add_parser(
-        "demo",
-        help="watch a bond of four unequal lines carry a file, without hardware",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Give a parser the description and the options of this command."""
+    parser.description = __doc__
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument(
         "--file", type=Path, help="the file to send; default: one of 289284 bytes, as in the 1995 report"
     )

@@ -4,31 +4,50 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import importlib
 import os
 import sys
 from collections.abc import Sequence
 
 import eqlbond
-from eqlbond.cli import bond, check, demo, run, simulate, steer, wire
 from eqlbond.exceptions import EqlbondError
 
-_COMMANDS = (demo, bond, run, check, steer, simulate, wire)
+_COMMANDS = {
+    "demo": ("demo", "watch a bond of four unequal lines carry a file, without hardware"),
+    "bond": ("bond", "a bond over given devices as a datagram pipe (UDP or stdin/stdout)"),
+    "run": ("run", "run a bond from a configuration file, as a router does"),
+    "check": ("check", "check a configuration file"),
+    "enslave": ("steer", "add a line to a running bond"),
+    "emancipate": ("steer", "take a line out of a running bond"),
+    "set": ("steer", "change a slave, or the bond's limits, while it runs"),
+    "show": ("steer", "show the configuration of the master, or of a slave"),
+    "status": ("steer", "show how a running bond and its lines do"),
+    "events": ("steer", "tell what happens to a running bond, as it happens"),
+    "reload": ("steer", "have a running bond read its configuration file again"),
+    "simulate": ("simulate", "simulate a bond and tell how it does"),
+    "wire": ("wire", "serial lines without hardware, shaped in real time"),
+}
+"""The module of this package that has each command, imported when it is given; and what it does."""
 
 
-def make_parser() -> argparse.ArgumentParser:
-    """The parser with all subcommands."""
+def make_parser(command: str | None) -> argparse.ArgumentParser:
+    """The parser, with the options of this command; of the others it knows that they are there."""
     parser = argparse.ArgumentParser(prog="eqlbond", description="Bond serial lines into one link.")
     parser.add_argument("--version", action="version", version=f"eqlbond {eqlbond.__version__}")
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for command in _COMMANDS:
-        command.add_parser(subparsers)
+    for name, (module, what) in _COMMANDS.items():
+        subparser = subparsers.add_parser(name, help=what, description=f"{what[0].upper()}{what[1:]}.")
+        if name == command:
+            importlib.import_module(f"eqlbond.cli.{module}").configure(subparser)
     return parser
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit status. Errors of the user's making are one line, not a traceback."""
-    args = make_parser().parse_args(arguments)
+    given = sys.argv[1:] if arguments is None else arguments
+    command = next((word for word in given if not word.startswith("-")), None)
     try:
+        args = make_parser(command).parse_args(given)
         status: int = args.run(args)
     except EqlbondError as error:
         print(f"eqlbond: {error}", file=sys.stderr)

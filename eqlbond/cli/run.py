@@ -8,7 +8,6 @@ import logging
 import os
 import signal
 import sys
-from typing import Any
 
 from eqlbond.config import Config, LogConfig
 from eqlbond.exceptions import EqlbondError
@@ -25,15 +24,13 @@ A systemd unit is in the documentation (docs/router.md): Type=notify, and the wa
 """
 
 
-def add_parser(subparsers: Any) -> None:
-    """Register the command."""
-    parser = subparsers.add_parser(
-        "run",
-        help="run a bond from a configuration file, as a router does",
-        description="Bring up a bond as a configuration file says, keep it up, and let it be steered while it runs.",
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Give a parser the description and the options of this command."""
+    parser.description = (
+        "Bring up a bond as a configuration file says, keep it up, and let it be steered while it runs."
     )
+    parser.epilog = _EPILOG
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("file", metavar="FILE", help="the configuration, such as bond.toml")
     parser.add_argument("--verbose", action="store_true", help="log everything, whatever the file says")
     parser.set_defaults(run=run)

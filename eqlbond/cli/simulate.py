@@ -24,6 +24,7 @@ from eqlbond.sim import (
     Workload,
     compare,
 )
+from eqlbond.sim.plot import check_file
 
 
 def _times(text: str) -> tuple[float, ...]:
@@ -133,6 +134,8 @@ def run(args: argparse.Namespace) -> int:
     """Simulate, and print what came out."""
     lines = [sim_line(text) for text in args.line]
     names = args.scheduler or ["earliest"]
+    if args.plot is not None:
+        check_file(args.plot)
     table = compare(
         lines,
         {name: SCHEDULERS[name]() for name in names},
@@ -154,14 +157,12 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add the command."""
-    parser = subparsers.add_parser(
-        "simulate",
-        help="simulate a bond and tell how it does",
-        description="Simulate a bond: the very engine that runs on real lines, driven by discrete events.",
-        epilog="example: eqlbond simulate --line 57600 --line 14400,latency=0.05 --scheduler earliest --scheduler eql "
-        "--workload bulk --size 289284 --mtu 900 --plot bond.png",
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Give a parser the description and the options of this command."""
+    parser.description = "Simulate a bond: the very engine that runs on real lines, driven by discrete events."
+    parser.epilog = (
+        "example: eqlbond simulate --line 57600 --line 14400,latency=0.05 --scheduler earliest --scheduler eql "
+        "--workload bulk --size 289284 --mtu 900 --plot bond.png"
     )
     add = parser.add_argument
     add(

@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from eqlbond.cli import report
-from eqlbond.control import ControlClient
+from eqlbond.control.client import ControlClient
 from eqlbond.exceptions import ConfigurationError
 
 _USUAL = (
@@ -25,69 +25,75 @@ _USUAL = (
 Steer = Callable[[ControlClient, argparse.Namespace], Awaitable[int | None]]
 
 
-def add_parser(subparsers: Any) -> None:
-    """Register the commands."""
-    enslave = _command(
-        subparsers, "enslave", _enslave, "add a line to a running bond",
-        "Add a line to a bond that runs, as eql_enslave did. SPEED is the rate that the line carries, in bit/s; behind"
-        " a modem that is the speed of the modems' connection, and --baudrate the speed of the port.",
-    )  # fmt: skip
-    enslave.add_argument("device", metavar="DEVICE", help="the port, such as /dev/ttyS0")
-    enslave.add_argument("speed", metavar="SPEED", type=float, help="bit/s that the line carries")
-    enslave.add_argument(
-        "--baudrate", type=int, help="speed of the port; default: SPEED, or the next speed above it that ports have"
-    )
-    enslave.add_argument("--priority", type=float, help="weight for schedulers that use weights; default: SPEED")
-    enslave.add_argument("--latency", type=float, help="seconds to the far end, beyond the sending time")
-    enslave.add_argument("--bits-per-byte", type=float, help="10 on an 8N1 cable, 8 behind error-correcting modems")
-    enslave.add_argument("--framing", help="slip, ppp, kiss, hdlc, or package.module:Class; default: slip")
-    enslave.add_argument("--name", help="default: the device")
-    enslave.add_argument(
-        "-o", "--option", action="append", default=[], metavar="KEY=VALUE",
-        help="anything else that a [[slave]] of the configuration file has, in TOML, such as rtscts=true",
-    )  # fmt: skip
-    emancipate = _command(subparsers, "emancipate", _emancipate, "take a line out of a running bond")
-    emancipate.add_argument("slave", metavar="SLAVE", help="name or device of the slave")
-    emancipate.add_argument("--timeout", type=float, default=2.0, help="seconds for its last frame; default 2")
-    change = _command(
-        subparsers, "set", _set, "change a slave, or the bond's limits, while it runs",
-        "With SLAVE: change its rate, priority or latency. Without: the bond's min_slaves and max_slaves.",
-    )  # fmt: skip
-    change.add_argument("slave", metavar="SLAVE", nargs="?")
-    change.add_argument("--rate", type=_or_none("unpaced"), help='bit/s, or "unpaced"', default=argparse.SUPPRESS)
-    change.add_argument("--priority", type=_or_none("rate"), help='a weight, or "rate"', default=argparse.SUPPRESS)
-    change.add_argument("--latency", type=float, help="seconds", default=argparse.SUPPRESS)
-    change.add_argument("--min-slaves", type=int, help="lines that have to be up", default=argparse.SUPPRESS)
-    change.add_argument(
-        "--max-slaves", type=_or_none("any", int), help='slaves that are let in, or "any"', default=argparse.SUPPRESS
-    )
-    show = _command(subparsers, "show", _show, "show the configuration of the master, or of a slave")
-    show.add_argument("slave", metavar="SLAVE", nargs="?")
-    show.add_argument("--json", action="store_true")
-    status = _command(subparsers, "status", _status, "show how a running bond and its lines do")
-    status.add_argument("--json", action="store_true", help="as JSON; with --watch, one line each time")
-    status.add_argument(
-        "--watch", nargs="?", type=float, const=1.0, metavar="SECONDS", help="again and again, each SECONDS (1)"
-    )
-    events = _command(subparsers, "events", _events, "tell what happens to a running bond, as it happens")
-    events.add_argument("--json", action="store_true", help="a line of JSON each")
-    _command(subparsers, "reload", _reload, "have a running bond read its configuration file again")
-
-
-def _command(
-    subparsers: Any, name: str, steer: Steer, help_text: str, description: str | None = None
-) -> argparse.ArgumentParser:
-    parser: argparse.ArgumentParser = subparsers.add_parser(
-        name, help=help_text, description=description or f"{help_text[0].upper()}{help_text[1:]}."
-    )
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Give the parser of one of the commands its description and options."""
+    name = parser.prog.split()[-1]
+    steer, add_options = _STEERED[name]
     parser.add_argument(
         "--socket",
         metavar="PATH",
         help="control socket of the bond; default: $EQLBOND_SOCKET, then /run/eqlbond.sock for root and"
         " $XDG_RUNTIME_DIR/eqlbond.sock for others",
     )
+    if add_options is not None:
+        add_options(parser)
     parser.set_defaults(run=lambda args: asyncio.run(_run(steer, args)))
-    return parser
+
+
+def _enslave_options(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Add a line to a bond that runs, as eql_enslave did. SPEED is the rate that the line carries, in bit/s; behind"
+        " a modem that is the speed of the modems' connection, and --baudrate the speed of the port."
+    )
+    parser.add_argument("device", metavar="DEVICE", help="the port, such as /dev/ttyS0")
+    parser.add_argument("speed", metavar="SPEED", type=float, help="bit/s that the line carries")
+    parser.add_argument(
+        "--baudrate", type=int, help="speed of the port; default: SPEED, or the next speed above it that ports have"
+    )
+    parser.add_argument("--priority", type=float, help="weight for schedulers that use weights; default: SPEED")
+    parser.add_argument("--latency", type=float, help="seconds to the far end, beyond the sending time")
+    parser.add_argument("--bits-per-byte", type=float, help="10 on an 8N1 cable, 8 behind error-correcting modems")
+    parser.add_argument("--framing", help="slip, ppp, kiss, hdlc, or package.module:Class; default: slip")
+    parser.add_argument("--name", help="default: the device")
+    parser.add_argument(
+        "-o", "--option", action="append", default=[], metavar="KEY=VALUE",
+        help="anything else that a [[slave]] of the configuration file has, in TOML, such as rtscts=true",
+    )  # fmt: skip
+
+
+def _emancipate_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("slave", metavar="SLAVE", help="name or device of the slave")
+    parser.add_argument("--timeout", type=float, default=2.0, help="seconds for its last frame; default 2")
+
+
+def _set_options(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "With SLAVE: change its rate, priority or latency. Without: the bond's min_slaves and max_slaves."
+    )
+    parser.add_argument("slave", metavar="SLAVE", nargs="?")
+    parser.add_argument("--rate", type=_or_none("unpaced"), help='bit/s, or "unpaced"', default=argparse.SUPPRESS)
+    parser.add_argument("--priority", type=_or_none("rate"), help='a weight, or "rate"', default=argparse.SUPPRESS)
+    parser.add_argument("--latency", type=float, help="seconds", default=argparse.SUPPRESS)
+    parser.add_argument("--min-slaves", type=int, help="lines that have to be up", default=argparse.SUPPRESS)
+    parser.add_argument(
+        "--max-slaves", type=_or_none("any", int), help='slaves that are let in, or "any"', default=argparse.SUPPRESS
+    )
+
+
+def _show_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("slave", metavar="SLAVE", nargs="?")
+    parser.add_argument("--json", action="store_true")
+
+
+def _status_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="as JSON; with --watch, one line each time")
+    parser.add_argument(
+        "--watch", nargs="?", type=float, const=1.0, metavar="SECONDS", help="again and again, each SECONDS (1)"
+    )
+
+
+def _events_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="a line of JSON each")
 
 
 def _or_none(word: str, kind: Callable[[str], Any] = float) -> Callable[[str], Any]:
@@ -180,3 +186,14 @@ async def _events(client: ControlClient, args: argparse.Namespace) -> None:
 
 async def _reload(client: ControlClient, args: argparse.Namespace) -> None:
     print(report.changes(await client.reload()))
+
+
+_STEERED: dict[str, tuple[Steer, Callable[[argparse.ArgumentParser], None] | None]] = {
+    "enslave": (_enslave, _enslave_options),
+    "emancipate": (_emancipate, _emancipate_options),
+    "set": (_set, _set_options),
+    "show": (_show, _show_options),
+    "status": (_status, _status_options),
+    "events": (_events, _events_options),
+    "reload": (_reload, None),
+}

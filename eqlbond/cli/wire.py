@@ -41,11 +41,6 @@ commands on standard input while it runs:
 """
 
 
-def add_parser(subparsers: Any) -> None:
-    """Register the command with what `argparse.ArgumentParser.add_subparsers` gave."""
-    configure(subparsers.add_parser("wire", help="serial lines without hardware, shaped in real time"))
-
-
 def configure(parser: argparse.ArgumentParser) -> None:
     """Give a parser the description and the options of this command."""
     parser.description = "Join pairs of pseudo-terminals by lines of a given rate, latency and quality, until stopped."

@@ -4,21 +4,25 @@ The protocol is lines of JSON; docs/control.md describes it. `ControlServer` ser
 an application of one's own; `ControlClient` talks to one.
 """
 
-from eqlbond.control.client import ControlClient
-from eqlbond.control.commands import Commands
-from eqlbond.control.errors import ControlError, ControlUnavailable, RequestRefused, SocketInUse
-from eqlbond.control.messages import VERSION
-from eqlbond.control.place import default_socket
-from eqlbond.control.server import ControlServer
+from typing import TYPE_CHECKING
 
-__all__ = [
-    "VERSION",
-    "Commands",
-    "ControlClient",
-    "ControlError",
-    "ControlServer",
-    "ControlUnavailable",
-    "RequestRefused",
-    "SocketInUse",
-    "default_socket",
-]
+if TYPE_CHECKING:
+    from eqlbond.control._public import *  # noqa: F403
+    from eqlbond.control._public import __all__ as __all__
+else:
+
+    def __getattr__(name):
+        """The names come with the first use of one: a client does not need what the server does."""
+        from importlib import import_module
+
+        public = import_module("eqlbond.control._public")
+        if name == "__all__" or name in public.__all__:
+            return getattr(public, name)
+        if name in globals():
+            return globals()[name]
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+    def __dir__():
+        from importlib import import_module
+
+        return sorted({*globals(), *import_module("eqlbond.control._public").__all__})

@@ -12,8 +12,8 @@ from types import TracebackType
 from typing import Any, Self
 
 from eqlbond.control.errors import ControlUnavailable, RequestRefused
-from eqlbond.control.messages import VERSION
 from eqlbond.control.place import default_socket
+from eqlbond.control.version import VERSION
 
 _LONGEST_ANSWER = 16 * 1024 * 1024
 

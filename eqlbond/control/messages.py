@@ -5,15 +5,13 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any
 
 import attrs
 
 from eqlbond.control.errors import RequestRefused
+from eqlbond.control.version import VERSION
 from eqlbond.events import Event
-
-VERSION: Final = 1
-"""Version of the protocol: the `v` of each request."""
 
 
 @attrs.frozen

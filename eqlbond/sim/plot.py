@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from io import BytesIO
 from os import PathLike
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from eqlbond.exceptions import EqlbondError
+from eqlbond.exceptions import ConfigurationError, EqlbondError
 from eqlbond.sim.record import Placed
 
 if TYPE_CHECKING:
@@ -46,6 +48,26 @@ def _save(figure: Figure, file: str | PathLike[str] | None) -> Figure:
     if file is not None:
         figure.savefig(file)
     return figure
+
+
+def check_file(file: str | PathLike[str]) -> None:
+    """See that a plot can be saved there, before the work that it is to show.
+
+    Raises:
+        ConfigurationError: it cannot.
+        PlotUnavailable: matplotlib is not installed.
+    """
+    path = Path(file)
+    if path.is_dir():
+        raise ConfigurationError("plot", f"{path} is a directory")
+    if not path.parent.is_dir():
+        raise ConfigurationError("plot", f"there is no directory {path.parent}")
+    if not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise ConfigurationError("plot", f"{path} may not be written")
+    known = _figure(1, 1).canvas.get_supported_filetypes()
+    kind = path.suffix.removeprefix(".").lower()
+    if kind and kind not in known:  # without an ending matplotlib adds .png
+        raise ConfigurationError("plot", f"a file that ends in .png, .svg or .pdf, not {path.name}")
 
 
 def delays(samples: Mapping[str, Sequence[float]], title: str, file: str | PathLike[str] | None) -> Figure:

@@ -22,7 +22,7 @@ linux = pytest.mark.skipif(sys.platform != "linux", reason="the pty wire needs L
 
 def parse(*arguments: str) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="eqlbond")
-    wire.add_parser(parser.add_subparsers(required=True))
+    wire.configure(parser.add_subparsers(required=True).add_parser("wire"))
     return parser.parse_args(["wire", *arguments])
 
 
