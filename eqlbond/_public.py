@@ -36,6 +36,7 @@ from eqlbond.events import (
 from eqlbond.exceptions import (
     AlreadyEnslaved,
     BondClosed,
+    BondFailed,
     ConfigurationError,
     DeviceBusy,
     DeviceNotFound,
@@ -79,6 +80,7 @@ __all__ = [
     "AlreadyEnslaved",
     "BondClosed",
     "BondDown",
+    "BondFailed",
     "BondStats",
     "BondUp",
     "Chap",

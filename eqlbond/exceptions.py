@@ -14,6 +14,7 @@
     |   |-- PacketTooBig
     |   |-- QueueFull                     only from the sends that do not wait
     |   `-- BondClosed
+    |-- BondFailed                        no line of the bond is up, and none will be; `reasons` says why
     |-- SlaveError
     |   |-- AlreadyEnslaved
     |   |-- NotEnslaved
@@ -22,6 +23,8 @@
 """
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 
 class EqlbondError(Exception):
@@ -96,6 +99,19 @@ class QueueFull(SendError):
 
 class BondClosed(SendError):
     """The bond is closed."""
+
+
+class BondFailed(EqlbondError):
+    """The bond carries no packets, and will not: too few of its lines are up, and nobody opens the others again.
+
+    Attributes:
+        reasons: why each of those others is down, by the name of its slave.
+    """
+
+    def __init__(self, reasons: Mapping[str, str]) -> None:
+        lines = "; ".join(f"{name}: {reason}" for name, reason in reasons.items())
+        super().__init__(f"the bond cannot come up, for nobody opens these lines again: {lines}")
+        self.reasons = dict(reasons)
 
 
 class SlaveError(EqlbondError):

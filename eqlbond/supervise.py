@@ -172,13 +172,12 @@ class Supervisor:
 
     async def stop(self) -> None:
         """End the supervision. Lines stay as they are; one that is being opened is given up."""
-        tasks = [keeper.task for keeper in self._keepers.values()]
+        tasks = [keeper.end() for keeper in self._keepers.values()]
         self._keepers.clear()
         if self._dispatcher is not None:
+            self._dispatcher.cancel()
             tasks.append(self._dispatcher)
             self._dispatcher = None
-        for task in tasks:
-            task.cancel()
         for result in await asyncio.gather(*tasks, return_exceptions=True):
             if isinstance(result, Exception):
                 _log.error("a supervisor's task failed: %r", result, exc_info=result)
@@ -248,12 +247,12 @@ class Supervisor:
         finally:
             stream.close()
         for keeper in self._keepers.values():
-            keeper.task.cancel()
+            keeper.end()
 
     def _reconcile(self) -> None:
         slaves = self.master.slaves
         for slave in [slave for slave in self._keepers if slave not in slaves]:
-            self._keepers.pop(slave).task.cancel()
+            self._keepers.pop(slave).end()
             self._special.pop(slave, None)
         for slave in slaves:
             if slave not in self._keepers:
@@ -286,6 +285,7 @@ class _Keeper:
         self.state = "opening"
         self._dials = getattr(slave, "modem", None) is not None
         self._device = slave.device if isinstance(slave, SerialSlave) else None
+        master.will_reopen(slave)
         self.task = asyncio.ensure_future(self._run())
 
     def heed(self, event: SlaveEvent) -> None:
@@ -301,6 +301,16 @@ class _Keeper:
         """Stop waiting."""
         self._wanted = True
         self._stirred.set()
+
+    def end(self) -> asyncio.Task[None]:
+        """Look after it no longer; returns the task, which ends."""
+        self._will_reopen(False)
+        self.task.cancel()
+        return self.task
+
+    def _will_reopen(self, will: bool) -> None:
+        if self._slave.master is self._master:
+            self._master.will_reopen(self._slave, will)
 
     def _now(self) -> float:
         return asyncio.get_running_loop().time()
@@ -441,6 +451,7 @@ class _Keeper:
         return self._device is not None and not os.path.exists(self._device)
 
     def _give_up(self, reason: str) -> None:
+        self._will_reopen(False)
         self._master.tell(GaveUp(self._now(), self._slave, reason))
 
     async def _given_up(self) -> None:
@@ -448,5 +459,6 @@ class _Keeper:
         self.state = "given up"
         while not self._wanted and self._open_connection() is None:
             await self._rest(None)
+        self._will_reopen(True)
         self._failures = 0
         self._up_since = None

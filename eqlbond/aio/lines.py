@@ -11,7 +11,7 @@ from eqlbond.aio.life import Life
 from eqlbond.aio.port_service import PortService
 from eqlbond.aio.slave import Slave
 from eqlbond.core.bundle import Bundle
-from eqlbond.exceptions import AlreadyEnslaved, LineError, NotEnslaved
+from eqlbond.exceptions import AlreadyEnslaved, BondFailed, LineError, NotEnslaved
 
 if TYPE_CHECKING:
     from eqlbond.aio.master import Master
@@ -51,6 +51,7 @@ class Lines:
         if slave.member.traffic.connections:
             slave.member = slave.make_member()
         self._bundle.add(slave.member, self._life.now())
+        slave.open_error = None
         slave.lines = self
         self.slaves.append(slave)
 
@@ -63,6 +64,7 @@ class Lines:
         self._bundle.remove(slave.member, self._life.now(), reason)
         self.slaves.remove(slave)
         slave.lines = slave.connection = None
+        slave.will_reopen = False
 
     def check(self, slave: Slave) -> None:
         """See that the slave serves this bond. Raises `NotEnslaved`."""
@@ -78,19 +80,34 @@ class Lines:
         connection = Connection(self, slave)
         before, slave.last_connection = slave.last_connection, connection
         slave.connection = connection
+        slave.open_error = None
         try:
             if before is not None:
                 await before.shut(0.0)
             if connection.abandoned:
                 raise LineError(slave.name, "closed while it was opened")
             await connection.open()
-        except BaseException:
+        except BaseException as error:
+            if isinstance(error, Exception):
+                slave.open_error = error
             if slave.connection is connection:
                 slave.connection = None
                 self._bundle.disconnected(slave.member, self._life.now(), "not opened")
             # Cancelled half-way it may still produce a transport, which is closed as it comes.
             await connection.shut(0.0)
             raise
+
+    def check_hope(self) -> None:
+        """See that the bond may still come up by itself, or by slaves that are yet to be enslaved.
+
+        Raises:
+            BondFailed: so many lines are down for good that it cannot.
+        """
+        failed = [slave for slave in self.slaves if slave.failure is not None]
+        needed = min(self._bundle.min_slaves, len(self.slaves))
+        if len(self.slaves) - len(failed) < needed:
+            error = next((error for slave in failed if (error := slave.error) is not None), None)
+            raise BondFailed({slave.name: str(slave.failure) for slave in failed}) from error
 
     def abort(self, reason: str) -> None:
         """Nothing can be waited for any more, and no port may stay open."""

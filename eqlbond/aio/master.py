@@ -340,8 +340,24 @@ class Master:
         connection = slave.connection
         if connection is not None and not connection.lost and not connection.closing:
             raise AlreadyEnslaved(f"{slave.name}: its line is open")
-        await self._lines.open(slave)
+        try:
+            await self._lines.open(slave)
+        except LineError:
+            self._hub.wake_watchers()  # no event tells it
+            raise
         self._service.serve()
+
+    def will_reopen(self, slave: Slave, will: bool = True) -> None:
+        """Say whether the slave's line is opened again when it is down: `wait_open` waits for such lines alone.
+
+        A `Supervisor` says it of the lines that it looks after. False, as it is for each new slave: nobody does.
+
+        Raises:
+            NotEnslaved: it does not serve this bond.
+        """
+        self._lines.check(slave)
+        slave.will_reopen = will
+        self._hub.wake_watchers()
 
     def hang_up(self, slave: Slave, reason: str = "hung up") -> None:
         """Take a slave's line down and begin to close its port; it stays enslaved. What was planned goes by others.
@@ -553,15 +569,21 @@ class Master:
     async def wait_open(self, timeout: float | None = None) -> None:
         """Wait until the bond carries packets.
 
+        A bond without slaves waits for its first one, and slaves that nobody has tried to open yet are waited for,
+        too. A line that is down is waited for where a `Supervisor` looks after it, or `will_reopen` was said.
+
         Args:
             timeout: seconds; None: for ever.
 
         Raises:
             TimeoutError: it does not within `timeout`.
             BondClosed: the bond is closed.
+            BondFailed: it will not: lines are down that nobody opens again, so that fewer than `min_slaves` of those
+                that are enslaved can be up.
         """
         self._life.check_open()
         async with asyncio.timeout(timeout):
             while not self._bundle.up:
+                self._lines.check_hope()
                 await self._hub.changed()
                 self._life.check_open()

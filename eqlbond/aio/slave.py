@@ -108,6 +108,10 @@ class Slave:
         self.connection: Connection | None = None
         self.last_connection: Connection | None = None
         """The latest one, whose port may not be closed yet; the next one waits for that."""
+        self.open_error: Exception | None = None
+        """Why the last attempt to open the line has failed; None: it has not, or there was none."""
+        self.will_reopen = False
+        """Whether somebody opens the line again when it is down (`Master.will_reopen`)."""
         self.lines: Lines | None = None
         """The lines of the bond that it serves; None: it serves none."""
 
@@ -134,6 +138,22 @@ class Slave:
     def up(self) -> bool:
         """Whether the line carries packets."""
         return self.member.line.up
+
+    @property
+    def failure(self) -> str | None:
+        """Why the line is down for good, for people; None: it is up, is being opened, or may be opened yet."""
+        connection = self.connection
+        if self.up or self.will_reopen or (connection is not None and not connection.lost and not connection.closing):
+            return None
+        if self.open_error is not None:
+            problem = str(self.open_error).removeprefix(f"{self.name}: ") or repr(self.open_error)
+            return f"cannot be opened: {problem}"
+        return self.member.down_reason if self.member.told_down else None
+
+    @property
+    def error(self) -> BaseException | None:
+        """What was raised when the line went down, or could not be opened."""
+        return self.open_error if self.open_error is not None else self.member.down_error
 
     @property
     def rate(self) -> float | None:

@@ -7,7 +7,21 @@ import gc
 
 import pytest
 
-from eqlbond import BondClosed, BondDown, BondUp, Emancipated, Enslaved, Event, Master, Packet, SlaveDown, SlaveUp
+from eqlbond import (
+    BondClosed,
+    BondDown,
+    BondFailed,
+    BondUp,
+    Emancipated,
+    Enslaved,
+    Event,
+    LineError,
+    Master,
+    NotEnslaved,
+    Packet,
+    SlaveDown,
+    SlaveUp,
+)
 from tests.aio.memory import Cable, drive, virtual, virtual_loop
 
 
@@ -283,6 +297,96 @@ async def test_wait_open(cable: Cable) -> None:
         assert [type(result) for result in results] == [type(None), asyncio.CancelledError, type(None)]
         await master.wait_open(0)
         assert not master._hub.watchers
+
+
+@virtual
+async def test_wait_open_when_all_lines_are_down_for_good(four: list[Cable]) -> None:
+    four[1].a.error = OSError(5, "odd")
+    near = [four[0].a.slave(name="first"), four[1].a.slave(name="second")]
+    async with Master(near) as master:
+        cut(four[0], OSError(5, "unplugged"))
+        waiting = asyncio.create_task(master.wait_open())
+        for raising in (waiting, master.wait_open()):
+            with pytest.raises(BondFailed) as failed:
+                await raising
+            assert failed.value.reasons == {"first": "[Errno 5] unplugged", "second": "cannot be opened: [Errno 5] odd"}
+            assert "first: [Errno 5] unplugged; second: cannot be opened: [Errno 5] odd" in str(failed.value)
+            assert isinstance(failed.value.__cause__, OSError)
+        # A line that is being opened may come up.
+        four[0].a.open_time = 5
+        reopening = asyncio.create_task(master.reopen(near[0]))
+        await asyncio.sleep(0.1)
+        waiting = asyncio.create_task(master.wait_open())
+        await asyncio.sleep(1)
+        assert not waiting.done()
+        await asyncio.gather(reopening, waiting)
+
+
+@virtual
+async def test_wait_open_ends_with_the_last_attempt_to_open(four: list[Cable]) -> None:
+    slave = four[0].a.slave(name="first")
+    async with Master([slave]) as master:
+        cut(four[0], None)
+        four[0].a.open_time = 5
+        four[0].a.error = OSError(5, "odd")
+        reopening = asyncio.create_task(master.reopen(slave))
+        await asyncio.sleep(0.1)
+        waiting = asyncio.create_task(master.wait_open())
+        with pytest.raises(LineError):
+            await reopening
+        with pytest.raises(BondFailed, match=r"first: cannot be opened: .*odd"):
+            await waiting
+
+
+@virtual
+async def test_wait_open_counts_the_lines_that_are_needed(four: list[Cable]) -> None:
+    near = [cable.a.slave() for cable in four[:3]]
+    async with Master(near, min_slaves=3) as master:
+        waiting = asyncio.create_task(master.wait_open())
+        await asyncio.sleep(0)
+        await waiting
+        cut(four[0], None)
+        await asyncio.sleep(0.1)
+        with pytest.raises(BondFailed) as failed:
+            await master.wait_open()
+        assert list(failed.value.reasons) == [near[0].name]
+        # With a line more there are enough of them again.
+        await master.enslave(four[3].a.slave())
+        await master.wait_open(1)
+        master.set_min_slaves(4)
+        with pytest.raises(BondFailed):
+            await master.wait_open()
+        await master.emancipate(near[0])
+        with pytest.raises(TimeoutError):  # it may be enslaved yet
+            await master.wait_open(5)
+
+
+@virtual
+async def test_wait_open_waits_for_lines_that_may_be_opened_yet(four: list[Cable]) -> None:
+    slave = four[0].a.slave()
+    async with Master([slave], open_lines=False) as master:
+        with pytest.raises(TimeoutError):
+            await master.wait_open(5)
+        await master.reopen(slave)
+        await master.wait_open(1)
+        cut(four[0], None)
+        master.will_reopen(slave)
+        waiting = asyncio.create_task(master.wait_open())
+        await asyncio.sleep(5)
+        assert not waiting.done()
+        master.will_reopen(slave, False)
+        with pytest.raises(BondFailed, match="closed by the far side"):
+            await waiting
+        master.will_reopen(slave)
+        await master.emancipate(slave)
+        assert not slave.will_reopen
+        with pytest.raises(NotEnslaved):
+            master.will_reopen(slave)
+
+
+def cut(cable: Cable, error: OSError | None) -> None:
+    assert cable.a.transport is not None
+    cable.a.transport.fail(error)
 
 
 @virtual

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from eqlbond import (
+    BondFailed,
     ConfigurationError,
     DeviceNotFound,
     Event,
@@ -321,6 +322,30 @@ async def test_leaving_the_supervisor_leaves_the_lines() -> None:
         mend(down.a)
         await asyncio.sleep(100)
         assert [slave.up for slave in master.slaves] == [True, False]
+
+
+@virtual
+async def test_waiting_for_the_bond_ends_where_all_lines_are_given_up() -> None:
+    line = Cable()
+    slave = line.a.slave(name="only")
+    cut(line.a)
+    async with Master([slave], open_lines=False) as master, Supervisor(master, Redial(maxfail=3)) as supervisor:
+        waiting = asyncio.create_task(master.wait_open())
+        with pytest.raises(BondFailed, match="only: cannot be opened"):
+            await waiting
+        assert supervisor.state(slave) == "given up"
+        mend(line.a)
+        supervisor.retry(slave)
+        await asyncio.sleep(0)
+        await master.wait_open(10)
+        cut(line.a)
+        await asyncio.sleep(0.1)
+        waiting = asyncio.create_task(master.wait_open())
+        await asyncio.sleep(0.1)
+        assert not waiting.done()
+        await supervisor.stop()
+        with pytest.raises(BondFailed):
+            await waiting
 
 
 @virtual
