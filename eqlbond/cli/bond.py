@@ -35,6 +35,8 @@ examples:
       Each line of text is a datagram.
 
 options of a line: DEVICE[,BAUD][,rate=..][,latency=..][,priority=..][,bits_per_byte=..][,rtscts=1][,low_latency=1]
+  [,parity=..][,stopbits=..][,name=..]
+  [,half_duplex=1], or what is not as usual: [,half_duplex=turnaround:0.5/burst:5/pause:0.8/persistence:0.25/slot:0.1]
 """
 
 

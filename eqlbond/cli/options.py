@@ -6,8 +6,11 @@ import argparse
 from collections.abc import Callable
 from typing import Any
 
+import attrs
+
 from eqlbond.aio.slave import SerialSlave
 from eqlbond.codec.slip import Slip
+from eqlbond.core.half_duplex import HalfDuplex
 from eqlbond.exceptions import ConfigurationError
 from eqlbond.schedulers.catalogue import SCHEDULERS
 
@@ -40,7 +43,25 @@ def _rate(text: str) -> float | None:
     return None if text == "none" else float(text)
 
 
-_WANTED: dict[Callable[[str], Any], str] = {_switch: "1 or 0", _rate: "bit/s or none"}
+def _half_duplex(text: str) -> HalfDuplex | None:
+    """``1``, or what is not as usual: ``turnaround:0.5/burst:5``."""
+    if ":" not in text:
+        return HalfDuplex() if _switch(text) else None
+    options: dict[str, Any] = {}
+    for part in text.split("/"):
+        key, _, value = part.partition(":")
+        if key not in _TURNS:
+            raise ConfigurationError("half_duplex", f"no option {key!r}; there are: {', '.join(_TURNS)}")
+        options[key] = float(value)
+    return HalfDuplex(**options)
+
+
+_TURNS = tuple(field.name for field in attrs.fields(HalfDuplex))
+_WANTED: dict[Callable[[str], Any], str] = {
+    _switch: "1 or 0",
+    _rate: "bit/s or none",
+    _half_duplex: "1 or 0, or numbers such as turnaround:0.5/burst:5",
+}
 _LINE_OPTIONS: dict[str, Callable[[str], Any]] = {
     "rate": _rate,
     "latency": float,
@@ -51,6 +72,7 @@ _LINE_OPTIONS: dict[str, Callable[[str], Any]] = {
     "stopbits": float,
     "name": str,
     "low_latency": _switch,
+    "half_duplex": _half_duplex,
 }
 
 
@@ -79,6 +101,8 @@ def serial_slave(text: str, framing: Slip | None = None) -> SerialSlave:
             )
         try:
             options[key] = _LINE_OPTIONS[key](value)
+        except ConfigurationError:
+            raise
         except ValueError:
             raise ConfigurationError(key, f"{_WANTED.get(_LINE_OPTIONS[key], 'a number')}, not {value!r}") from None
     return SerialSlave(device, baudrate, framing=framing, **options)

@@ -13,6 +13,7 @@ from eqlbond.config.checks import Check, Wrong
 from eqlbond.config.model import DEFAULT_RATE, ModemConfig, SlaveConfig, SupervisionConfig
 from eqlbond.config.parts import FRAMING, Part, read_part
 from eqlbond.config.section import Section
+from eqlbond.core.half_duplex import HalfDuplex
 from eqlbond.modem import LoginPrompt
 from eqlbond.ppp.chap import Chap
 from eqlbond.ppp.config import IpOptions, Ipv6Options, Ppp
@@ -74,6 +75,8 @@ def read_slave(section: Section, shared: Mapping[str, Any] | None) -> SlaveConfi
     elsewhere = _OVER_THE_NETWORK if url is None else _AT_HAND
     for key in section.given(**elsewhere):
         section.wrong(key, f"only for a line with a {'url' if url is None else 'device'}")
+    if (turns := _half_duplex(section)) is not None:
+        settings["half_duplex"] = turns
     if isinstance(settings.get("lock"), str):
         settings["lock"] = str(section.document.file(settings["lock"]))
     framing: Part | Ppp | None = read_part(section, "framing", FRAMING, "slip")
@@ -107,6 +110,29 @@ def read_slave(section: Section, shared: Mapping[str, Any] | None) -> SlaveConfi
         supervision=supervision,
     )
     return None if section.make(config.make) is None else config
+
+
+def _half_duplex(section: Section) -> HalfDuplex | None:
+    """How the ends of the line take turns: true, or a table of what is not as usual; None: both talk at once."""
+    value = section.raw("half_duplex")
+    if value is None or value is False:
+        return None
+    if value is True:
+        return HalfDuplex()
+    if not isinstance(value, dict):
+        section.wrong("half_duplex", f"true, false, or a table, not {checks.shown(value)}")
+        return None
+    inner = section.table("half_duplex")
+    assert inner is not None
+    options = inner.given(
+        turnaround=checks.seconds(above=True),
+        burst=checks.seconds(above=True),
+        pause=checks.seconds(above=True),
+        persistence=checks.number(above=True, what="a probability"),
+        slot=checks.seconds(above=True),
+    )
+    inner.finish()
+    return inner.make(HalfDuplex, **options)
 
 
 def _stopbits(value: Any) -> float:

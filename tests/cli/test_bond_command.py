@@ -15,7 +15,8 @@ from typing import Any
 
 import pytest
 
-from eqlbond.cli import main
+from eqlbond.cli import main, options
+from eqlbond.core.half_duplex import HalfDuplex, HalfDuplexMember
 from eqlbond.core.line_model import LineSpec
 from tests.cli.commands import PATIENCE, interrupt, run, start, wait_for
 from tests.cli.wires import BackgroundWire
@@ -247,6 +248,11 @@ def test_standard_input_from_a_file_and_from_nowhere(
         (["--line", "/dev/nope,latency=-1", "--stdio", "lines"], "latency: a number from 0", 1),
         (["--line", "/dev/nope,latency=x", "--stdio", "lines"], "latency: a number, not 'x'", 1),
         (["--line", "/dev/nope,parity=X", "--stdio", "lines"], "parity: ", 1),
+        (["--line", "/dev/nope,half_duplex=2", "--stdio", "lines"], "half_duplex: 1 or 0, or numbers such as turn", 1),
+        (["--line", "/dev/nope,half_duplex=burst:x", "--stdio", "lines"], "half_duplex: 1 or 0, or numbers such", 1),
+        (["--line", "/dev/nope,half_duplex=bust:1", "--stdio", "lines"], "half_duplex: no option 'bust'; there ar", 1),
+        (["--line", "/dev/nope,half_duplex=slot:0", "--stdio", "lines"], "slot: seconds above 0, not 0.0", 1),
+        (["--line", "/dev/nope,rate=none,half_duplex=1", "--stdio", "lines"], "half_duplex: needs the line's ra", 1),
         (["--line", ",9600", "--stdio", "lines"], "device: the path of a serial port", 1),
         (["--line", "/dev/nope", "--stdio", "words"], "invalid choice: 'words'", 2),
         (["--line", "/dev/nope", "--stdio", "lines", "--mtu", "0"], "mtu: bytes from 1", 1),
@@ -269,6 +275,20 @@ def test_wrong_options(arguments: list[str], told: str, status: int, capsys: pyt
     err = capsys.readouterr().err
     last = err.strip().splitlines()[-1]
     assert (got, last.startswith("eqlbond"), told in last) == (status, True, True), err
+
+
+@pytest.mark.parametrize(
+    ("option", "turns"),
+    [
+        ("", None),
+        (",half_duplex=0", None),
+        (",half_duplex=1", HalfDuplex()),
+        (",half_duplex=turnaround:0.5/burst:5", HalfDuplex(turnaround=0.5, burst=5.0)),
+    ],
+)
+def test_lines_that_take_turns(option: str, turns: HalfDuplex | None) -> None:
+    member = options.serial_slave(f"/dev/ttyS0,9600{option}").member
+    assert (member.half_duplex if isinstance(member, HalfDuplexMember) else None) == turns
 
 
 def test_all_lines_fail_and_each_is_named() -> None:

@@ -27,6 +27,7 @@ from eqlbond.codec.options import EndpointDiscriminator
 from eqlbond.config import Config, ConfigError, ConfigurationErrors
 from eqlbond.config.load import read_slave_table
 from eqlbond.core.fq_codel import FqCoDel
+from eqlbond.core.half_duplex import HalfDuplex, HalfDuplexMember
 from eqlbond.exceptions import ConfigurationError, EqlbondError
 from eqlbond.modem import AnsweringModem, Modem
 from eqlbond.tun import Route
@@ -292,6 +293,26 @@ def test_an_empty_file_is_a_bond_that_waits_for_lines() -> None:
 
 
 @pytest.mark.parametrize(
+    ("given", "made"),
+    [
+        ("", None),
+        ("half_duplex = false", None),
+        ("half_duplex = true", HalfDuplex()),
+        ("half_duplex = { turnaround = 0.5, burst = 5 }", HalfDuplex(turnaround=0.5, burst=5.0)),
+        (
+            'framing = "kiss"\n[slave.half_duplex]\npause = 0.9\npersistence = 0.25\nslot = 0.2',
+            HalfDuplex(pause=0.9, persistence=0.25, slot=0.2),
+        ),
+    ],
+)
+@pytest.mark.parametrize("where", ['device = "/dev/ttyUSB0"', 'url = "socket://tnc:8001"'])
+def test_lines_that_take_turns(given: str, made: HalfDuplex | None, where: str) -> None:
+    [slave] = Config.parse(f"[[slave]]\n{where}\nbaudrate = 9600\nrate = 1200\n{given}").make_slaves()
+    member = slave.member
+    assert (member.half_duplex if isinstance(member, HalfDuplexMember) else None) == made
+
+
+@pytest.mark.parametrize(
     ("framing", "made"),
     [
         ("", Slip()),
@@ -410,6 +431,22 @@ def test_a_scheduler_of_ones_own(monkeypatch: pytest.MonkeyPatch) -> None:
         ("[bond]\nmultilink = 3", 2, "bond.multilink", "true, false, or a table"),
         ("[bond]\nmtu = 2000\nmultilink = {mrru = 1500}", 3, "bond.multilink.mrru", "the bond's MTU (2000)"),
         ('[[slave]]\ndevice="/a"\nlatency = nan', 3, "slave[1].latency", "seconds from 0 on"),
+        ('[[slave]]\ndevice="/a"\nhalf_duplex = 0.3', 3, "slave[1].half_duplex", "true, false, or a table, not 0.3"),
+        ('[[slave]]\ndevice="/a"\nhalf_duplex = { burst = 0 }', 3, "slave[1].half_duplex.burst", "seconds above 0"),
+        ('[[slave]]\ndevice="/a"\nhalf_duplex = { bust = 1 }', 3, "slave[1].half_duplex.bust", "did you mean 'burst'"),
+        (
+            '[[slave]]\ndevice="/a"\n[slave.half_duplex]\npause = 0.1',
+            4,
+            "slave[1].half_duplex.pause",
+            "turnaround (0.3",
+        ),
+        ('[[slave]]\ndevice="/a"\nhalf_duplex={persistence=2}', 3, "slave[1].half_duplex.persistence", "at most 1"),
+        (
+            '[[slave]]\ndevice="/a"\nrate="unpaced"\nhalf_duplex=true',
+            4,
+            "slave[1].half_duplex",
+            "needs the line's rate",
+        ),
         ('[[slave]]\ndevice="/a"\nrate = "fast"', 3, "slave[1].rate", '(or "unpaced")'),
         ('[[slave]]\ndevice="/a"\nurl="socket://h:1"', 3, "slave[1].url", "one of them"),
         ('[[slave]]\nurl="socket://h:1"\nlock=true', 3, "slave[1].lock", "only for a line with a device"),
