@@ -183,7 +183,7 @@ async def _on_ptys(rates: Sequence[int], size: int, load: str, total: int) -> di
                 while not all(slave.up for side in sides for slave in side):
                     await asyncio.sleep(0.05)
             await asyncio.sleep(0.5)
-            before = [slave.member.traffic.bytes_sent for slave in sides[0]]
+            before = [slave.member.counters.bytes_sent for slave in sides[0]]
             start = loop.time()
             for number in range(total):
                 payload = _NUMBER.pack(number) + rng.randbytes(size - _NUMBER.size)
@@ -199,7 +199,7 @@ async def _on_ptys(rates: Sequence[int], size: int, load: str, total: int) -> di
                     receiver.arrived.clear()
                     await receiver.arrived.wait()
             seconds = receiver.last - start
-            bits = 10 * (sum(slave.member.traffic.bytes_sent for slave in sides[0]) - sum(before))
+            bits = 10 * (sum(slave.member.counters.bytes_sent for slave in sides[0]) - sum(before))
     return _row(
         rates,
         size,

@@ -81,7 +81,7 @@ async def measure(
                 await receiver.done
             seconds = receiver.last - start
             peaks = [line.ab.peak_seconds for line in await wire.stats()]
-            sent = [slave.member.traffic.bytes_sent for slave in near]
+            sent = [slave.member.counters.bytes_sent for slave in near]
     return {
         "lines": list(rates),
         "mtu": mtu,

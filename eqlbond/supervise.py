@@ -390,7 +390,7 @@ class _Keeper:
             except Exception as error:  # a transport is somebody's code; the master hears of it when it writes
                 _log.debug("%s: its transport does not tell what waits: %r", self._slave.name, error)
                 continue
-            gone = self._slave.member.traffic.bytes_sent - waiting
+            gone = self._slave.member.counters.bytes_sent - waiting
             if gone != moved or not waiting:
                 moved, moved_at = gone, self._now()
             elif self.watch.stall is not None and self._now() - moved_at >= self.watch.stall:

@@ -112,3 +112,14 @@ def test_public_names_are_there_when_they_are_asked_for():
         _ = eqlbond.Masters  # type: ignore[attr-defined]
     with pytest.raises(AttributeError, match="no attribute 'Server'"):
         _ = eqlbond.control.Server  # type: ignore[attr-defined]
+
+
+def test_a_public_class_shares_its_name_with_no_other():
+    classes = [
+        (node.name, path.relative_to(ROOT))
+        for path in MODULES
+        for node in ast.parse(path.read_text(encoding="utf-8")).body
+        if isinstance(node, ast.ClassDef)
+    ]
+    for name in eqlbond.__all__:
+        assert len([path for other, path in classes if other == name]) <= 1, name

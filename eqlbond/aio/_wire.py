@@ -65,7 +65,7 @@ class DirectionStats:
 
 
 @attrs.frozen
-class LineStats:
+class WireLineStats:
     """Both directions of a line."""
 
     name: str

@@ -48,7 +48,7 @@ class Lines:
         if slave.lines is not None:
             whose = "this bond" if slave.lines is self else "another bond"
             raise AlreadyEnslaved(f"{slave.name} serves {whose} already")
-        if slave.member.traffic.connections:
+        if slave.member.counters.connections:
             slave.member = slave.make_member()
         self._bundle.add(slave.member, self._life.now())
         slave.open_error = None

@@ -36,7 +36,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Literal
 
-from eqlbond.aio._wire import DirectionStats, End, LineStats, Way, WireSpec
+from eqlbond.aio._wire import DirectionStats, End, Way, WireLineStats, WireSpec
 from eqlbond.core.line_model import LineSpec
 from eqlbond.exceptions import ConfigurationError, LineError
 
@@ -44,7 +44,7 @@ if sys.platform == "linux":
     import termios
     import tty
 
-__all__ = ["CutMode", "DirectionName", "DirectionStats", "LineStats", "PtyWire", "WireLine", "WireSpec"]
+__all__ = ["CutMode", "DirectionName", "DirectionStats", "PtyWire", "WireLine", "WireLineStats", "WireSpec"]
 
 RECEIVE_LIMIT = 65536
 """Bytes that arrived and that the tty did not take: beyond it a shaped line loses them, as an overrun."""
@@ -121,10 +121,10 @@ class WireLine:
             if direction in (name, "both"):
                 self._wire._set_rate(way, rate)
 
-    def stats(self) -> LineStats:
+    def stats(self) -> WireLineStats:
         """Counters of both directions."""
         now = self._wire._now()
-        return LineStats(self.name, self._state, self._ways[0].stats(now), self._ways[1].stats(now))
+        return WireLineStats(self.name, self._state, self._ways[0].stats(now), self._ways[1].stats(now))
 
     def reset_peaks(self) -> None:
         """Let `DirectionStats.peak_waiting` and `peak_seconds` start anew."""
@@ -218,7 +218,7 @@ class PtyWire:
             shutil.rmtree(self._dir, ignore_errors=True)
         self._dir = None
 
-    def stats(self) -> list[LineStats]:
+    def stats(self) -> list[WireLineStats]:
         """Counters of all lines."""
         return [line.stats() for line in self.lines]
 

@@ -14,7 +14,7 @@ from typing import Any
 import attrs
 
 import eqlbond
-from eqlbond.aio.ptywire import CutMode, DirectionStats, LineStats, PtyWire, WireSpec
+from eqlbond.aio.ptywire import CutMode, DirectionStats, PtyWire, WireLineStats, WireSpec
 from eqlbond.core.line_model import LineSpec
 from eqlbond.exceptions import ConfigurationError, LineError
 
@@ -160,10 +160,10 @@ class WireProcess:
         """Let the peaks of the counters start anew."""
         await self.command("reset")
 
-    async def stats(self) -> list[LineStats]:
+    async def stats(self) -> list[WireLineStats]:
         """Counters of all lines."""
         answer = await self.command("stats")
         return [
-            LineStats(line["name"], line["state"], DirectionStats(**line["ab"]), DirectionStats(**line["ba"]))
+            WireLineStats(line["name"], line["state"], DirectionStats(**line["ab"]), DirectionStats(**line["ba"]))
             for line in answer["stats"]
         ]

@@ -142,7 +142,7 @@ async def _wait_for_all(master: Master, slaves: list[SerialSlave]) -> None:
 
 
 def _sent(slaves: list[SerialSlave], before: list[int]) -> list[int]:
-    return [slave.member.traffic.bytes_sent - count for slave, count in zip(slaves, before, strict=True)]
+    return [slave.member.counters.bytes_sent - count for slave, count in zip(slaves, before, strict=True)]
 
 
 async def _demo(args: argparse.Namespace, data: bytes) -> dict[str, Any]:
@@ -186,7 +186,7 @@ async def _demo(args: argparse.Namespace, data: bytes) -> dict[str, Any]:
             receiver.append(FileReceiver(b.send_nowait, args.mtu))
             await _wait_for_all(a, near)
             await _wait_for_all(b, far)
-            before = [slave.member.traffic.bytes_sent for slave in near]  # by PPP's negotiation
+            before = [slave.member.counters.bytes_sent for slave in near]  # by PPP's negotiation
             total = len(sender[0].pieces)
             start = loop.time()
             lines = [_Line(rate, start) for rate in rates]

@@ -215,7 +215,7 @@ class Bundle:
         reclaimed = self._sender.take_back(member, now)
         begun = member.take_back_unsent(now)
         if begun and not unsent:
-            member.traffic.has_lost("in the port", len(begun))
+            member.counters.has_lost("in the port", len(begun))
             begun = []
         link = member.link
         self._note_gone(member, member.gone_number)
@@ -224,7 +224,7 @@ class Bundle:
         self._sender.forget(member)
         self._links.clear(member)
         reclaimed += self._sender.requeue(begun, member, now, planned=False)
-        member.traffic.reclaimed += reclaimed
+        member.counters.reclaimed += reclaimed
         self._tell_down(member, now, reason, error, reclaimed)
         if was_up:
             self._line_left(member, now, reason)
@@ -244,7 +244,7 @@ class Bundle:
         reclaimed = self._sender.take_back(member, now)
         member.retire()
         self._note_gone(member, member.last_number)
-        member.traffic.reclaimed += reclaimed
+        member.counters.reclaimed += reclaimed
         self._tell_down(member, now, reason, None, reclaimed)
         link.terminate(now)
         if was_up:
@@ -482,7 +482,7 @@ class Bundle:
         reclaimed = self._sender.take_back(member, now)
         member.pause()
         self._note_gone(member, member.last_number)
-        member.traffic.reclaimed += reclaimed
+        member.counters.reclaimed += reclaimed
         self._tell_down(member, now, reason, None, reclaimed)
         self._line_left(member, now, reason)
         self._sender.place_waiting(now)

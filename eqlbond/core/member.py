@@ -1,7 +1,7 @@
 """One line of a bond, for as long as it is enslaved: its byte clock, and the way from its plan to the port.
 
-A connection (`Link`) comes and goes inside it. What waits to go is in its `Plan`, what the line is set to in its
-`settings`, what it has carried in its `traffic`; what the port shows of itself is watched by a `PortWatch`.
+A connection (`Link`) comes and goes inside it. What waits to go is in its `LinePlan`, what the line is set to in its
+`settings`, what it has carried in its `counters`; what the port shows of itself is watched by a `PortWatch`.
 
 The byte clock: `wire_free` is when the bytes handed to the port so far will have left it, at the line's rate. The
 port is never given more than `HIGH` seconds of bytes, and gets more when `LOW` seconds are left, so a
@@ -22,14 +22,14 @@ from typing import Any
 from eqlbond.codec.base import Framing
 from eqlbond.codec.slip import Slip
 from eqlbond.core.fragments import Fragment
+from eqlbond.core.line_counters import LineCounters
+from eqlbond.core.line_plan import EXPRESS_QUANTUM as EXPRESS_QUANTUM
+from eqlbond.core.line_plan import LinePlan, set_free, set_planned, set_soonest
 from eqlbond.core.line_settings import LineSettings
 from eqlbond.core.line_settings import put as _put
 from eqlbond.core.link import Link
-from eqlbond.core.plan import EXPRESS_QUANTUM as EXPRESS_QUANTUM
-from eqlbond.core.plan import Plan, set_free, set_planned, set_soonest
 from eqlbond.core.port_watch import RATE_WINDOW, PortWatch
 from eqlbond.core.port_watch import RETRY as RETRY
-from eqlbond.core.traffic import Traffic
 from eqlbond.exceptions import ConfigurationError
 from eqlbond.packet import Packet
 from eqlbond.schedulers.base import Line
@@ -79,6 +79,7 @@ class Member:
         "_skipped",
         "_watch",
         "control",
+        "counters",
         "departed",
         "down_error",
         "down_reason",
@@ -99,7 +100,6 @@ class Member:
         "settings",
         "stamp",
         "told_down",
-        "traffic",
         "unsent",
         "whole_frames",
         "wire_free",
@@ -130,14 +130,14 @@ class Member:
         self.link: Link | None = None
         self.line = Line(name, _payload_size)
         self.settings = LineSettings(self.line)
-        self.traffic = Traffic()
+        self.counters = LineCounters()
         self._watch = PortWatch(HIGH)
         self.set_bits_per_byte(bits_per_byte)
         self.set_latency(latency)
         self.set_rate(rate)
         self.set_priority(priority)
 
-        self._plan = Plan(self.line)
+        self._plan = LinePlan(self.line)
         self.plan = self._plan.add
         self.plan_express = self._plan.add_express
         self.control: deque[bytes] = deque()
@@ -220,7 +220,7 @@ class Member:
     def connect(self, link: Link, now: float) -> None:
         """The port is open, and `link` is its connection."""
         self.link = link
-        self.traffic.connections += 1
+        self.counters.connections += 1
         self.retired = self.told_down = False
         self._reasons = 0
         self.wire_free = now
@@ -261,7 +261,7 @@ class Member:
         _put(self.line, "up", False)
         if self.link is not None:
             self.link.hang_up(now, reason)
-            self.traffic.ended(self.link)
+            self.counters.ended(self.link)
         self.link = None
         _put(self.line, "_size", _payload_size)
         self.control.clear()
@@ -389,8 +389,8 @@ class Member:
                 packet = self._partial
                 if packet is not None:
                     self._partial = None
-                    self.traffic.packets_sent += 1
-                    self.traffic.payload_sent += len(packet.payload)
+                    self.counters.packets_sent += 1
+                    self.counters.payload_sent += len(packet.payload)
                     if byte_time:
                         self._sent.append((self.wire_free + total * byte_time, packet))
                     elif packet.__class__ is Fragment:
@@ -403,7 +403,7 @@ class Member:
                 self._offset = end
         if not total:
             return b""
-        self.traffic.bytes_sent += total
+        self.counters.bytes_sent += total
         if byte_time:
             self._watch.standing += total
             self.wire_free += total * byte_time
@@ -448,19 +448,19 @@ class Member:
         set_planned(line, line.planned + total - expected)
         if not pieces:
             return b""
-        self.traffic.packets_sent += len(pieces)
-        self.traffic.payload_sent += payload
+        self.counters.packets_sent += len(pieces)
+        self.counters.payload_sent += payload
         over = total - room
         if packet.__class__ is Fragment:
             self.gone_number = max(self.gone_number, gone if over > 0 else self.last_number)
         if over > 0:  # the last one is finished another time
-            self.traffic.packets_sent -= 1
-            self.traffic.payload_sent -= len(packet.payload)
+            self.counters.packets_sent -= 1
+            self.counters.payload_sent -= len(packet.payload)
             self._partial = packet
             self._rest, self._offset = frame, len(frame) - over
             pieces[-1] = frame[: self._offset]
             total = room
-        self.traffic.bytes_sent += total
+        self.counters.bytes_sent += total
         self.unsent += total
         set_soonest(line, self.wire_free)
         return b"".join(pieces)
@@ -486,13 +486,13 @@ class Member:
         if not size:
             return b""
         self._rest = b""
-        plan, traffic = self._plan, self.traffic
+        plan, counters = self._plan, self.counters
         packet = self.handed = self._partial
-        traffic.bytes_sent += size
+        counters.bytes_sent += size
         if packet is not None:
             self._partial = None
-            traffic.packets_sent += 1
-            traffic.payload_sent += len(packet.payload)
+            counters.packets_sent += 1
+            counters.payload_sent += len(packet.payload)
         if byte_time:
             self.wire_free += size * byte_time
             if packet is not None:
@@ -562,7 +562,7 @@ class Member:
             self._plan.payload -= len(packet.payload)
             if packet.flow is not None:
                 self.departed.append(packet)
-            self.traffic.has_lost("the framing raised")
+            self.counters.has_lost("the framing raised")
             return b""
         return frame
 
@@ -572,7 +572,7 @@ class Member:
         if packet.number is None and self.stamp is not None:
             self.stamp(packet)
         self.last_number = max(self.last_number, packet.number or 0)
-        self.traffic.fragments_sent += 1
+        self.counters.fragments_sent += 1
 
     def _hear(self, now: float, unsent: int) -> None:
         """Correct the byte clock by what the port still holds."""
@@ -614,7 +614,7 @@ class Member:
         link = self.link
         if link is None:
             return []
-        self.traffic.bytes_received += len(data)
+        self.counters.bytes_received += len(data)
         packets = link.receive(data, now)
         if packets:
             owner = self.owner
@@ -622,7 +622,7 @@ class Member:
             for packet in packets:
                 packet.slave = owner
                 payload += len(packet.payload)
-            self.traffic.received(len(packets), payload)
+            self.counters.received(len(packets), payload)
         return packets
 
     def new_troubles(self) -> list[tuple[str, str]]:
@@ -642,8 +642,8 @@ class Member:
 
     def stats(self, now: float) -> LineStats:
         """A snapshot."""
-        line, link, traffic = self.line, self.link, self.traffic
-        received, duplicate, lost = traffic.fragments(link)
+        line, link, counters = self.line, self.link, self.counters
+        received, duplicate, lost = counters.fragments(link)
         return LineStats(
             name=self.name,
             up=line.up,
@@ -652,20 +652,20 @@ class Member:
             configured_rate=self.settings.rate,
             priority=line.priority,
             latency=line.latency,
-            packets_sent=traffic.packets_sent,
-            payload_sent=traffic.payload_sent,
-            bytes_sent=traffic.bytes_sent,
-            packets_received=traffic.packets_received,
-            payload_received=traffic.payload_received,
-            bytes_received=traffic.bytes_received,
+            packets_sent=counters.packets_sent,
+            payload_sent=counters.payload_sent,
+            bytes_sent=counters.bytes_sent,
+            packets_received=counters.packets_received,
+            payload_received=counters.payload_received,
+            bytes_received=counters.bytes_received,
             planned_packets=len(self._plan.bulk) + len(self._plan.express),
             planned_bytes=line.planned - (0 if line.byte_time else self.unsent),
             port_bytes=self.port_bytes(now),
-            reclaimed=traffic.reclaimed,
-            dropped=traffic.dropped(link),
-            lost=dict(traffic.lost),
-            connections=traffic.connections,
-            fragments_sent=traffic.fragments_sent,
+            reclaimed=counters.reclaimed,
+            dropped=counters.dropped(link),
+            lost=dict(counters.lost),
+            connections=counters.connections,
+            fragments_sent=counters.fragments_sent,
             fragments_received=received,
             fragments_duplicate=duplicate,
             fragments_lost=lost,

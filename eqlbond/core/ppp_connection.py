@@ -25,17 +25,17 @@ if TYPE_CHECKING:
 def as_event(news: phases.LinkEvent, owner: Any) -> events.Event | None:
     """What a link or network tells, as an event about a slave."""
     match news:
-        case phases.PhaseChanged(time=time, phase=phase, reason=reason):
+        case phases.LinkPhaseChanged(time=time, phase=phase, reason=reason):
             return events.PhaseChanged(time, owner, phase.value, reason)
-        case phases.PeerAuthenticated(time=time, name=name):
+        case phases.LinkPeerAuthenticated(time=time, name=name):
             return events.PeerAuthenticated(time, owner, name)
-        case phases.OptionRefused(time=time, protocol=protocol, option=option, why=why):
+        case phases.LinkOptionRefused(time=time, protocol=protocol, option=option, why=why):
             return events.OptionRefused(time, owner, protocol, option, why)
-        case phases.PeerSaid(time=time, text=text):
+        case phases.LinkPeerSaid(time=time, text=text):
             return events.PeerSaid(time, owner, text)
-        case phases.NetworkUp(time=time, protocol=number):
+        case phases.NcpUp(time=time, protocol=number):
             return events.NetworkUp(time, owner, number)
-        case phases.NetworkDown(time=time, protocol=number, reason=reason):
+        case phases.NcpDown(time=time, protocol=number, reason=reason):
             return events.NetworkDown(time, owner, number, reason)
     return None
 
@@ -233,7 +233,7 @@ class PppConnection:
                 network = self.network if self.network is not None else self.mux.network if self.mux else None
                 if network is not None:
                     network.protocol_rejected(news.protocol, now)
-            elif isinstance(news, phases.PhaseChanged):
+            elif isinstance(news, phases.LinkPhaseChanged):
                 self._phase_changed(news.phase, now)
         if self.network is not None:
             self._follow_network(self.network, now)

@@ -26,7 +26,7 @@ class State(enum.IntEnum):
     OPENED = 9
 
 
-class Event(enum.Enum):
+class FsmEvent(enum.Enum):
     """RFC 1661 section 4.3."""
 
     UP = "Up"
@@ -84,22 +84,22 @@ class Transition(NamedTuple):
 
 # One row an event, one column a state from Initial to Opened. "-" cannot happen: it is ignored.
 _ROWS = {
-    Event.UP: "2  irc,scr/6  -  -  -  -  -  -  -  -",
-    Event.DOWN: "-  -  0  tls/1  0  1  1  1  1  tld/1",
-    Event.OPEN: "tls/1  1  irc,scr/6  3r  5r  5r  6  7  8  9r",
-    Event.CLOSE: "0  tlf/0  2  2  4  4  irc,str/4  irc,str/4  irc,str/4  tld,irc,str/4",
-    Event.TIMEOUT: "-  -  -  -  str/4  str/5  scr/6  scr/6  scr/8  -",
-    Event.TIMEOUT_LAST: "-  -  -  -  tlf/2  tlf/3  tlf/3p  tlf/3p  tlf/3p  -",
-    Event.REQUEST_GOOD: "-  -  sta/2  irc,scr,sca/8  4  5  sca/8  sca,tlu/9  sca/8  tld,scr,sca/8",
-    Event.REQUEST_BAD: "-  -  sta/2  irc,scr,scn/6  4  5  scn/6  scn/7  scn/6  tld,scr,scn/6",
-    Event.ACK: "-  -  sta/2  sta/3  4  5  irc/7  scr/6x  irc,tlu/9  tld,scr/6x",
-    Event.NAK: "-  -  sta/2  sta/3  4  5  irc,scr/6  scr/6x  irc,scr/8  tld,scr/6x",
-    Event.TERMINATE: "-  -  sta/2  sta/3  sta/4  sta/5  sta/6  sta/6  sta/6  tld,zrc,sta/5",
-    Event.TERMINATE_ACK: "-  -  2  3  tlf/2  tlf/3  6  6  8  tld,scr/6",
-    Event.UNKNOWN_CODE: "-  -  scj/2  scj/3  scj/4  scj/5  scj/6  scj/7  scj/8  scj/9",
-    Event.REJECT_MILD: "-  -  2  3  4  5  6  6  8  9",
-    Event.REJECT_FATAL: "-  -  tlf/2  tlf/3  tlf/2  tlf/3  tlf/3  tlf/3  tlf/3  tld,irc,str/5",
-    Event.ECHO: "-  -  2  3  4  5  6  7  8  ser/9",
+    FsmEvent.UP: "2  irc,scr/6  -  -  -  -  -  -  -  -",
+    FsmEvent.DOWN: "-  -  0  tls/1  0  1  1  1  1  tld/1",
+    FsmEvent.OPEN: "tls/1  1  irc,scr/6  3r  5r  5r  6  7  8  9r",
+    FsmEvent.CLOSE: "0  tlf/0  2  2  4  4  irc,str/4  irc,str/4  irc,str/4  tld,irc,str/4",
+    FsmEvent.TIMEOUT: "-  -  -  -  str/4  str/5  scr/6  scr/6  scr/8  -",
+    FsmEvent.TIMEOUT_LAST: "-  -  -  -  tlf/2  tlf/3  tlf/3p  tlf/3p  tlf/3p  -",
+    FsmEvent.REQUEST_GOOD: "-  -  sta/2  irc,scr,sca/8  4  5  sca/8  sca,tlu/9  sca/8  tld,scr,sca/8",
+    FsmEvent.REQUEST_BAD: "-  -  sta/2  irc,scr,scn/6  4  5  scn/6  scn/7  scn/6  tld,scr,scn/6",
+    FsmEvent.ACK: "-  -  sta/2  sta/3  4  5  irc/7  scr/6x  irc,tlu/9  tld,scr/6x",
+    FsmEvent.NAK: "-  -  sta/2  sta/3  4  5  irc,scr/6  scr/6x  irc,scr/8  tld,scr/6x",
+    FsmEvent.TERMINATE: "-  -  sta/2  sta/3  sta/4  sta/5  sta/6  sta/6  sta/6  tld,zrc,sta/5",
+    FsmEvent.TERMINATE_ACK: "-  -  2  3  tlf/2  tlf/3  6  6  8  tld,scr/6",
+    FsmEvent.UNKNOWN_CODE: "-  -  scj/2  scj/3  scj/4  scj/5  scj/6  scj/7  scj/8  scj/9",
+    FsmEvent.REJECT_MILD: "-  -  2  3  4  5  6  6  8  9",
+    FsmEvent.REJECT_FATAL: "-  -  tlf/2  tlf/3  tlf/2  tlf/3  tlf/3  tlf/3  tlf/3  tld,irc,str/5",
+    FsmEvent.ECHO: "-  -  2  3  4  5  6  7  8  ser/9",
 }
 
 
@@ -113,7 +113,7 @@ def _cell(text: str) -> Transition:
     )
 
 
-TRANSITIONS: Mapping[tuple[Event, State], Transition] = MappingProxyType(
+TRANSITIONS: Mapping[tuple[FsmEvent, State], Transition] = MappingProxyType(
     {
         (event, state): _cell(text)
         for event, row in _ROWS.items()

@@ -11,7 +11,7 @@ from eqlbond.codec import control, options
 from eqlbond.codec.accm import XON_XOFF
 from eqlbond.codec.control import ControlPacket
 from eqlbond.codec.options import AuthenticationProtocol, EndpointDiscriminator, Option
-from eqlbond.ppp.automaton import Action, Event, State
+from eqlbond.ppp.automaton import Action, FsmEvent, State
 from eqlbond.ppp.config import Ppp
 from eqlbond.ppp.echo import Liveness
 from eqlbond.ppp.negotiation import ACCEPT, Answer, ControlProtocol, RandomSource, Reject
@@ -334,13 +334,13 @@ class Lcp(ControlProtocol):
 
     # Codes beyond the automaton's.
 
-    def extension(self, packet: ControlPacket, now: float) -> Event:
+    def extension(self, packet: ControlPacket, now: float) -> FsmEvent:
         """Protocol-Reject, Echo, Discard, Identification, Time-Remaining."""
         code, data = packet.code, packet.data
         if code == control.PROTOCOL_REJECT:
             return self._protocol_rejected(data)
         if not control.ECHO_REQUEST <= code <= control.TIME_REMAINING:
-            return Event.UNKNOWN_CODE
+            return FsmEvent.UNKNOWN_CODE
         if len(data) < (8 if code == control.TIME_REMAINING else 4):
             self._discard("length")
         elif self.state is State.OPENED and self._own_magic(packet):
@@ -353,7 +353,7 @@ class Lcp(ControlProtocol):
             seconds = int.from_bytes(data[4:8], "big")
             left = "the session ends" if seconds == 0xFFFFFFFF else f"{seconds} seconds remain"
             self._note(left.encode() + (b": " + data[8:] if data[8:] else b""))
-        return Event.ECHO
+        return FsmEvent.ECHO
 
     def _note(self, text: bytes) -> None:
         if len(self.identifications) < 8:
@@ -365,20 +365,20 @@ class Lcp(ControlProtocol):
         if code in (control.ECHO_REQUEST, control.ECHO_REPLY):
             self.liveness.stop()
 
-    def _protocol_rejected(self, data: bytes) -> Event:
+    def _protocol_rejected(self, data: bytes) -> FsmEvent:
         if self.state is not State.OPENED:  # RFC 1661 section 5.7
             self._discard("Protocol-Reject outside Opened")
-            return Event.REJECT_MILD
+            return FsmEvent.REJECT_MILD
         if len(data) < 2:
             self._discard("length")
-            return Event.REJECT_MILD
+            return FsmEvent.REJECT_MILD
         protocol = int.from_bytes(data[:2], "big")
         if protocol == LCP_PROTOCOL:
             self._keep("the peer rejects LCP itself (Protocol-Reject)")
-            return Event.REJECT_FATAL
+            return FsmEvent.REJECT_FATAL
         if len(self.rejected_protocols) < 16 and protocol not in self.rejected_protocols:
             self.rejected_protocols.append(protocol)
-        return Event.REJECT_MILD
+        return FsmEvent.REJECT_MILD
 
     def echo_reply(self, packet: ControlPacket) -> None:
         """Answer with our magic number and the request's data."""

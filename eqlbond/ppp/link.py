@@ -22,12 +22,12 @@ from eqlbond.ppp.negotiation import RandomSource, Signal
 from eqlbond.ppp.pap import PapAuthenticator
 from eqlbond.ppp.phases import (
     LinkEvent,
-    OptionRefused,
-    PeerAuthenticated,
+    LinkOptionRefused,
+    LinkPeerAuthenticated,
+    LinkPeerSaid,
+    LinkPhaseChanged,
     PeerIdentity,
-    PeerSaid,
     Phase,
-    PhaseChanged,
     ProtocolRejected,
 )
 
@@ -395,7 +395,7 @@ class PppLink:
         if self._authenticator is not None and self._authenticator.peer_name != self._named:
             self._named = self._authenticator.peer_name
             if self._named is not None:
-                self._tell(PeerAuthenticated(now, self._named))
+                self._tell(LinkPeerAuthenticated(now, self._named))
         if self.phase is Phase.AUTHENTICATE and all(a.done for a in self._authentications):
             self._enter_network(now)
 
@@ -431,16 +431,16 @@ class PppLink:
         self.phase = phase
         if phase in (Phase.TERMINATE, Phase.DEAD):
             self._failure = self._failure or self.lcp.failure
-            self._tell(PhaseChanged(now, phase, self._failure))
+            self._tell(LinkPhaseChanged(now, phase, self._failure))
         else:
-            self._tell(PhaseChanged(now, phase))
+            self._tell(LinkPhaseChanged(now, phase))
 
     def _report(self, now: float) -> None:
         """Pass on what LCP has noted."""
         lcp = self.lcp
         if lcp.identifications:
             for text in lcp.identifications:
-                self._tell(PeerSaid(now, text))
+                self._tell(LinkPeerSaid(now, text))
             lcp.identifications = []
         for protocol in lcp.rejected_protocols:
             self._tell(ProtocolRejected(now, protocol))
@@ -451,7 +451,7 @@ class PppLink:
             for option, why in lcp.refused.items():
                 if option not in self._refused:
                     self._refused[option] = why
-                    self._tell(OptionRefused(now, lcp.name, option, why))
+                    self._tell(LinkOptionRefused(now, lcp.name, option, why))
 
     def _tell(self, event: LinkEvent) -> None:
         if len(self.events) < _EVENTS:

@@ -11,7 +11,7 @@ from typing import ClassVar
 from eqlbond.codec import control
 from eqlbond.codec.control import ControlPacket, parse_control
 from eqlbond.codec.options import Option, encode_options, parse_options
-from eqlbond.ppp.automaton import NEGOTIATING, TIMED, TRANSITIONS, Action, Event, State
+from eqlbond.ppp.automaton import NEGOTIATING, TIMED, TRANSITIONS, Action, FsmEvent, State
 from eqlbond.ppp.basics import ACCEPT, Answer, RandomSource, Reject, Signal, Timing
 
 __all__ = ["ACCEPT", "Answer", "ControlProtocol", "RandomSource", "Reject", "Signal", "Timing"]
@@ -117,9 +117,9 @@ class ControlProtocol:
     def agreed(self) -> None:
         """The peer acknowledged our options."""
 
-    def extension(self, packet: ControlPacket, now: float) -> Event:
+    def extension(self, packet: ControlPacket, now: float) -> FsmEvent:
         """Handle a code above 7 and say which event it is."""
-        return Event.UNKNOWN_CODE
+        return FsmEvent.UNKNOWN_CODE
 
     def code_rejected(self, code: int) -> None:
         """The peer does not know a code above 7, which one can live without."""
@@ -146,19 +146,19 @@ class ControlProtocol:
 
     def up(self, now: float) -> None:
         """The layer below can carry packets."""
-        self._drive(Event.UP, now)
+        self._drive(FsmEvent.UP, now)
 
     def down(self, now: float) -> None:
         """The layer below cannot carry packets any more."""
-        self._drive(Event.DOWN, now)
+        self._drive(FsmEvent.DOWN, now)
 
     def open(self, now: float) -> None:
         """Let the protocol be opened."""
-        self._drive(Event.OPEN, now)
+        self._drive(FsmEvent.OPEN, now)
 
     def close(self, now: float) -> None:
         """End the protocol: with Terminate-Requests where the peer may think it open."""
-        self._drive(Event.CLOSE, now)
+        self._drive(FsmEvent.CLOSE, now)
 
     def fail(self, reason: str, now: float) -> None:
         """Close, and keep the first reason."""
@@ -168,12 +168,12 @@ class ControlProtocol:
     def reject(self, now: float) -> None:
         """The peer sent a Protocol-Reject for this protocol."""
         self._keep(f"the peer does not speak {self.name} (Protocol-Reject)")
-        self._drive(Event.REJECT_FATAL, now)
+        self._drive(FsmEvent.REJECT_FATAL, now)
 
     def tick(self, now: float) -> None:
         """Do what is due at `now`."""
         if self._deadline is not None and now >= self._deadline:
-            self._drive(Event.TIMEOUT if self._count > 0 else Event.TIMEOUT_LAST, now)
+            self._drive(FsmEvent.TIMEOUT if self._count > 0 else FsmEvent.TIMEOUT_LAST, now)
 
     def receive(self, information: bytes, now: float) -> None:
         """Take one packet: the information field of a frame of this protocol. Never raises."""
@@ -197,7 +197,7 @@ class ControlProtocol:
             return self._discard("options")
         self._heard = True
         if self.state in (State.CLOSED, State.CLOSING, State.STOPPING):
-            return self._drive(Event.REQUEST_GOOD, now, packet)
+            return self._drive(FsmEvent.REQUEST_GOOD, now, packet)
         if self.state not in NEGOTIATING:
             self._renew()
         code, data = self._verdict(options, packet.data)
@@ -205,14 +205,14 @@ class ControlProtocol:
         if code == control.CONFIGURE_ACK:
             self._naks_sent = self._refusals_sent = 0
             self.accepted()
-            self._drive(Event.REQUEST_GOOD, now, packet)
+            self._drive(FsmEvent.REQUEST_GOOD, now, packet)
         else:
             self._refusals_sent += 1
             if code == control.CONFIGURE_NAK:
                 self._naks_sent += 1
             if self._refusals_sent > REFUSALS:
                 self._doom(f"{self.name}: the peer insists on options that cannot be had: {self._refused_text()}")
-            self._drive(Event.REQUEST_BAD, now, packet)
+            self._drive(FsmEvent.REQUEST_BAD, now, packet)
 
     def _verdict(self, options: Sequence[Option], data: bytes) -> tuple[int, bytes]:
         """Ack, Nak or Reject, and the options that it lists (RFC 1661 sections 5.2 to 5.4)."""
@@ -264,7 +264,7 @@ class ControlProtocol:
                     # An Ack starts the counter anew, so the table alone would go round for ever.
                     self._doom(f"{self.name}: the peer acknowledges requests and never sends one that can be had")
                 self.agreed()
-            return self._drive(Event.ACK, now, packet)
+            return self._drive(FsmEvent.ACK, now, packet)
         options = parse_options(packet.data)
         if not options or not self._fits(packet.code, options):
             return self._discard("options")
@@ -280,7 +280,7 @@ class ControlProtocol:
                     self.rejected(option)
                 else:
                     self.naked(option, drop)
-        self._drive(Event.NAK, now, packet)
+        self._drive(FsmEvent.NAK, now, packet)
 
     def _fits(self, code: int, options: Sequence[Option]) -> bool:
         """Whether a Reject lists options of our request as we sent them, in their order (RFC 1661 section 5.4)."""
@@ -316,11 +316,11 @@ class ControlProtocol:
             self._keep(said)
         elif self.state in NEGOTIATING:
             self._peer_said = f" ({said})"
-        self._drive(Event.TERMINATE, now, packet)
+        self._drive(FsmEvent.TERMINATE, now, packet)
 
     def _terminate_ack(self, packet: ControlPacket, now: float) -> None:
         self._heard = True
-        self._drive(Event.TERMINATE_ACK, now, packet)
+        self._drive(FsmEvent.TERMINATE_ACK, now, packet)
 
     def _code_reject(self, packet: ControlPacket, now: float) -> None:
         if not packet.data:
@@ -328,10 +328,10 @@ class ControlProtocol:
         if control.CONFIGURE_REQUEST <= packet.data[0] <= control.CODE_REJECT:
             name = control.CODE_NAMES.get(packet.data[0], str(packet.data[0]))
             self._keep(f"the peer does not know {self.name}'s {name} (Code-Reject)")
-            self._drive(Event.REJECT_FATAL, now, packet)
+            self._drive(FsmEvent.REJECT_FATAL, now, packet)
         else:
             self.code_rejected(packet.data[0])
-            self._drive(Event.REJECT_MILD, now, packet)
+            self._drive(FsmEvent.REJECT_MILD, now, packet)
 
     _HANDLERS: ClassVar = {
         control.CONFIGURE_REQUEST: _configure_request,
@@ -345,15 +345,15 @@ class ControlProtocol:
 
     # The automaton.
 
-    def _drive(self, event: Event, now: float, packet: ControlPacket | None = None) -> None:
+    def _drive(self, event: FsmEvent, now: float, packet: ControlPacket | None = None) -> None:
         cell = TRANSITIONS.get((event, self.state))
         if cell is None:
             return
-        if event is Event.TIMEOUT_LAST and self.state in NEGOTIATING:
+        if event is FsmEvent.TIMEOUT_LAST and self.state in NEGOTIATING:
             self.gave_up = True
             if not self._passive:
                 self._keep(self._why_no_end())
-        leaves_rest = self.state not in NEGOTIATING and event not in (Event.REQUEST_GOOD, Event.REQUEST_BAD)
+        leaves_rest = self.state not in NEGOTIATING and event not in (FsmEvent.REQUEST_GOOD, FsmEvent.REQUEST_BAD)
         if leaves_rest and Action.SEND_REQUEST in cell.actions:
             self._renew()
         for action in cell.actions:
@@ -446,7 +446,7 @@ class ControlProtocol:
     def _settle(self, now: float) -> None:
         if self._fatal:
             self._fatal = False
-            self._drive(Event.CLOSE, now)
+            self._drive(FsmEvent.CLOSE, now)
 
     def _discard(self, reason: str) -> None:
         self.discarded[reason] = self.discarded.get(reason, 0) + 1

@@ -15,7 +15,7 @@ from eqlbond.ppp.config import Ppp
 from eqlbond.ppp.ipcp import IPCP_PROTOCOL, NOBODY, Ipcp
 from eqlbond.ppp.ipv6cp import IPV6CP_PROTOCOL, Ipv6cp
 from eqlbond.ppp.negotiation import RandomSource, Signal
-from eqlbond.ppp.phases import LinkEvent, NetworkDown, NetworkUp, OptionRefused
+from eqlbond.ppp.phases import LinkEvent, LinkOptionRefused, NcpDown, NcpUp
 
 _EVENTS = 256
 _RETRY = 10
@@ -175,19 +175,19 @@ class Network:
                     self._ended.discard(number)
                     self._retries.pop(number, None)
                     ncp.failure = None
-                    self._tell(NetworkUp(now, self._data[number]))
+                    self._tell(NcpUp(now, self._data[number]))
                 elif step is Signal.DOWN:
                     self._open.discard(self._data[number])
-                    self._tell(NetworkDown(now, self._data[number], ncp.failure))
+                    self._tell(NcpDown(now, self._data[number], ncp.failure))
                 elif step is Signal.FINISHED:
                     self._ended.add(number)
                     if ncp.gave_up:
                         self._retries[number] = now + self._pause
-                    self._tell(NetworkDown(now, self._data[number], ncp.failure))
+                    self._tell(NcpDown(now, self._data[number], ncp.failure))
             for option, why in ncp.refused.items():
                 if (ncp.name, option) not in self._refused:
                     self._refused.add((ncp.name, option))
-                    self._tell(OptionRefused(now, ncp.name, option, why))
+                    self._tell(LinkOptionRefused(now, ncp.name, option, why))
 
     def _tell(self, event: LinkEvent) -> None:
         if len(self.events) < _EVENTS:

@@ -37,7 +37,7 @@ class LinkEvent:
 
 
 @attrs.frozen
-class PhaseChanged(LinkEvent):
+class LinkPhaseChanged(LinkEvent):
     """The link is in another phase."""
 
     phase: Phase
@@ -46,14 +46,14 @@ class PhaseChanged(LinkEvent):
 
 
 @attrs.frozen
-class PeerAuthenticated(LinkEvent):
+class LinkPeerAuthenticated(LinkEvent):
     """The peer proved who it is."""
 
     name: str
 
 
 @attrs.frozen
-class OptionRefused(LinkEvent):
+class LinkOptionRefused(LinkEvent):
     """We refused an option of the peer's."""
 
     protocol: str
@@ -69,21 +69,21 @@ class ProtocolRejected(LinkEvent):
 
 
 @attrs.frozen
-class PeerSaid(LinkEvent):
+class LinkPeerSaid(LinkEvent):
     """The peer said what it is, or how much time remains (RFC 1570 section 1)."""
 
     text: str
 
 
 @attrs.frozen
-class NetworkUp(LinkEvent):
+class NcpUp(LinkEvent):
     """A network protocol is open: its packets may flow."""
 
     protocol: int
 
 
 @attrs.frozen
-class NetworkDown(LinkEvent):
+class NcpDown(LinkEvent):
     """A network protocol is closed."""
 
     protocol: int

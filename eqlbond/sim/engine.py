@@ -161,7 +161,7 @@ class Run:
         self.done = False
         self._watch(())
         for end in self.ends:
-            end.before = [member.traffic.bytes_sent for member in end.members]
+            end.before = [member.counters.bytes_sent for member in end.members]
 
     def _begin(self, _: Any) -> None:
         self.done = True

@@ -223,15 +223,15 @@ def _lines(run: Run, end: End, duration: float) -> tuple[tuple[LineResult, ...],
             if number not in traffic.useless:
                 needful[line] += size
     sent = [
-        member.traffic.bytes_sent - (end.ways[member].control if member.whole_frames else before)
+        member.counters.bytes_sent - (end.ways[member].control if member.whole_frames else before)
         for member, before in zip(end.members, end.before, strict=True)
     ]
     total = sum(sent) or 1
     multilink = run.settings.multilink is not None
     # A Multilink packet goes by many lines, and each fragment has a header, the first one a protocol field as well.
-    fragments = sum(member.traffic.fragments_sent for member in end.members)
+    fragments = sum(member.counters.fragments_sent for member in end.members)
     headers = fragments * end.bundle.fragment_header + len(traffic.sizes)
-    carried = sum(member.traffic.payload_sent for member in end.members) - headers
+    carried = sum(member.counters.payload_sent for member in end.members) - headers
     lines = []
     needed = 0.0
     for number, member in enumerate(end.members):
@@ -241,19 +241,19 @@ def _lines(run: Run, end: End, duration: float) -> tuple[tuple[LineResult, ...],
         # Framing in proportion: what was lost or came twice did not have to go.
         if multilink:
             needed += bits * sum(needful) / carried if carried > 0 else 0.0
-        elif member.traffic.payload_sent:
-            needed += bits * needful[number] / member.traffic.payload_sent
+        elif member.counters.payload_sent:
+            needed += bits * needful[number] / member.counters.payload_sent
         lines.append(
             LineResult(
                 name=member.name,
                 rate=run.lines[number].rate,
-                frames=member.traffic.packets_sent,
-                payload_bytes=member.traffic.payload_sent if multilink else payload[number],
+                frames=member.counters.packets_sent,
+                payload_bytes=member.counters.payload_sent if multilink else payload[number],
                 wire_bytes=sent[number],
                 share=sent[number] / total,
                 busy=min(1.0, bits / spec.rate / duration) if spec.rate and duration else 0.0,
                 queue_peak=way.queue_peak,
-                reclaimed=member.traffic.reclaimed,
+                reclaimed=member.counters.reclaimed,
             )
         )
     return tuple(lines), needed
@@ -292,6 +292,6 @@ def _back(end: End) -> dict[str, Any]:
         "sent": len(traffic.entered),
         "delivered": len(traffic.order),
         "payload_bytes": sum(s for s, came in zip(traffic.sizes, traffic.arrived, strict=True) if came >= 0.0),
-        "wire_bytes": sum(member.traffic.bytes_sent for member in end.members),
+        "wire_bytes": sum(member.counters.bytes_sent for member in end.members),
         "reordered": traffic.reordering()[0],
     }

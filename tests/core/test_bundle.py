@@ -59,7 +59,7 @@ def test_a_cut_line_loses_nothing_that_had_not_left(scheduler: RoundRobin, at: f
     driver.run(at)
     cut = driver.members[0]
     driver.disconnect(cut)
-    assert cut.traffic.reclaimed > 0
+    assert cut.counters.reclaimed > 0
     assert not cut.wants_to_send()
     driver.finish()
     assert sorted(driver.order()) == list(range(40))
@@ -74,11 +74,11 @@ def test_frames_that_cannot_have_left_go_again_and_those_that_have_do_not() -> N
     driver.run(0.1)
     member = driver.members[0]
     port = driver.ports[member]
-    handed = member.traffic.packets_sent
+    handed = member.counters.packets_sent
     assert handed * 10 > len(port.written) - port.held
     driver.disconnect(member)
     left = len(port.arrived)
-    assert member.traffic.reclaimed == 20 - left
+    assert member.counters.reclaimed == 20 - left
     driver.enslave(9600)
     driver.finish()
     assert driver.order() == list(range(20))
@@ -92,8 +92,8 @@ def test_without_unsent_what_was_handed_over_is_lost_and_counted() -> None:
     member = driver.members[0]
     driver.disconnect(member, unsent=False)
     driver.finish()
-    assert sum(member.traffic.lost.values()) > 0
-    assert len(driver.order()) + sum(member.traffic.lost.values()) == 20
+    assert sum(member.counters.lost.values()) > 0
+    assert len(driver.order()) + sum(member.counters.lost.values()) == 20
 
 
 def test_frames_that_the_port_still_holds_are_reclaimed_however_late_it_is() -> None:
@@ -120,7 +120,7 @@ def test_with_no_line_left_packets_wait_and_go_when_one_comes() -> None:
     driver.connect(driver.members[0])
     driver.finish()
     assert driver.order() == [0, 1]
-    assert driver.members[0].traffic.connections == 2
+    assert driver.members[0].counters.connections == 2
 
 
 def test_emancipated_lines_hand_back_their_plan() -> None:
@@ -155,7 +155,7 @@ def test_a_new_line_takes_its_part_of_the_plan() -> None:
     driver.finish()
     assert driver.now < 20 * 902 / 960 / 4
     assert sorted(driver.order()) == list(range(20))
-    assert not any(member.traffic.reclaimed for member in driver.bundle.members)  # it was planned anew, not lost
+    assert not any(member.counters.reclaimed for member in driver.bundle.members)  # it was planned anew, not lost
 
 
 def test_a_change_of_rate_plans_anew_in_order_of_entry() -> None:
@@ -461,7 +461,7 @@ def test_copies_arrive_by_each_line_and_are_reclaimed_once() -> None:
     assert driver.bundle.backlog == 9 * 500 - 500 + 0 * 500  # each copy counts until it begins to go
     driver.run(0.6)
     driver.disconnect(driver.members[0])
-    assert driver.members[0].traffic.reclaimed == 0  # the other line carries them
+    assert driver.members[0].counters.reclaimed == 0  # the other line carries them
     driver.finish()
     assert set(driver.order()) == set(range(5))
     assert Counter(driver.order()) == {0: 2, 1: 1, 2: 1, 3: 1, 4: 1}

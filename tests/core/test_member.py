@@ -79,9 +79,9 @@ def test_bytes_come_out_once_and_in_order(
     assert port.written == b"".join(len(p).to_bytes(2, "big") + p for p in sent)
     assert port.most_seconds <= most(rate) + 1e-6
     assert driver.drained()
-    assert member.traffic.bytes_sent == len(port.written)
-    assert member.traffic.packets_sent == len(sent)
-    assert member.traffic.payload_sent == sum(map(len, sent))
+    assert member.counters.bytes_sent == len(port.written)
+    assert member.counters.packets_sent == len(sent)
+    assert member.counters.payload_sent == sum(map(len, sent))
     assert member.line.planned == 0
     assert member.line.free <= driver.now + 1e-6
 

@@ -62,20 +62,20 @@ def test_what_a_remaining_line_has_planned_waits_and_goes_later() -> None:
     for _ in range(10):
         bundle.send(Packet(bytes(300)), 0.0)
     now = 0.0
-    while not second.traffic.bytes_sent:
+    while not second.counters.bytes_sent:
         serve(bundle, now := now + 0.005)
-    begun = first.traffic.packets_sent + second.traffic.packets_sent
-    assert first.traffic.packets_sent == begun
+    begun = first.counters.packets_sent + second.counters.packets_sent
+    assert first.counters.packets_sent == begun
     bundle.disconnected(first, now, "cut")
     # The frame that is at the port is finished; nothing else begins.
     for n in range(100):
         serve(bundle, now + 0.01 * n)
-    assert second.traffic.packets_sent == 1
+    assert second.counters.packets_sent == 1
     assert bundle.backlog >= 300 * (9 - begun)
     bundle.connected(first, 10.0)
     for n in range(100):
         serve(bundle, 10 + 0.1 * n)
-    assert first.traffic.packets_sent + second.traffic.packets_sent >= 10
+    assert first.counters.packets_sent + second.counters.packets_sent >= 10
     assert bundle.backlog == 0
 
 

@@ -11,7 +11,7 @@ from eqlbond.packet import Packet
 from eqlbond.ppp.config import Ppp
 from eqlbond.ppp.link import LinkFramer, PppLink
 from eqlbond.ppp.network import Network
-from eqlbond.ppp.phases import LinkEvent, Phase, PhaseChanged, ProtocolRejected
+from eqlbond.ppp.phases import LinkEvent, LinkPhaseChanged, Phase, ProtocolRejected
 
 LCP = 0xC021
 IPCP = 0x8021
@@ -142,7 +142,7 @@ class Endpoint:
         """Tie the network to the link's phase, and take the output of both."""
         for event in self.link.take_events():
             self.events.append(event)
-            if isinstance(event, PhaseChanged):
+            if isinstance(event, LinkPhaseChanged):
                 if event.phase is Phase.NETWORK:
                     self.network.up(now, self.link.mtu)
                 else:
@@ -178,7 +178,7 @@ class Endpoint:
 
     @property
     def phases(self) -> list[Phase]:
-        return [e.phase for e in self.events if isinstance(e, PhaseChanged)]
+        return [e.phase for e in self.events if isinstance(e, LinkPhaseChanged)]
 
 
 Line = Callable[[bytes, float], list[tuple[float, bytes]]]

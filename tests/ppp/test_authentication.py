@@ -15,7 +15,7 @@ from eqlbond.ppp.chap import Chap, ChapAuthenticator, ChapPeer
 from eqlbond.ppp.config import Ppp
 from eqlbond.ppp.negotiation import Timing
 from eqlbond.ppp.pap import Pap, PapAuthenticator, PapPeer
-from eqlbond.ppp.phases import NetworkUp, PeerAuthenticated, Phase
+from eqlbond.ppp.phases import LinkPeerAuthenticated, NcpUp, Phase
 from tests.ppp.harness import Endpoint, Pair, PlainFramer, joined, packets_of
 
 SECRETS = {"site7": b"open sesame", "other": "text secret", "empty": b""}
@@ -358,7 +358,7 @@ class TestThroughLinks:
         assert b.up
         assert b.link.peer_identity.name == "site7"
         assert a.link.peer_identity.name is None
-        assert [e.name for e in b.events if isinstance(e, PeerAuthenticated)] == ["site7"]
+        assert [e.name for e in b.events if isinstance(e, LinkPeerAuthenticated)] == ["site7"]
         assert a.phases == [Phase.ESTABLISH, Phase.AUTHENTICATE, Phase.NETWORK]
 
     def test_wrong_secret_ends_both_with_a_reason(self, method: str, kind: Any) -> None:
@@ -371,7 +371,7 @@ class TestThroughLinks:
         assert a.link.failure.startswith("the peer refused our name 'site7' or its secret")
         assert b.link.failure is not None
         assert b.link.failure.startswith("the peer calls itself 'site7' and gave a wrong name or secret")
-        assert not any(isinstance(e, NetworkUp) for e in [*a.events, *b.events])
+        assert not any(isinstance(e, NcpUp) for e in [*a.events, *b.events])
         assert Phase.NETWORK not in a.phases + b.phases
         assert pair.now < 31
 

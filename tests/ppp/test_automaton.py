@@ -8,15 +8,15 @@ import pytest
 
 from eqlbond.codec.control import ControlPacket, parse_control
 from eqlbond.codec.options import Option, encode_options
-from eqlbond.ppp.automaton import TIMED, TRANSITIONS, Event, State
+from eqlbond.ppp.automaton import TIMED, TRANSITIONS, FsmEvent, State
 from eqlbond.ppp.negotiation import ACCEPT, Answer, ControlProtocol, Reject, Signal, Timing
 
 I, S, C, O, CG, SG, RS, AR, AS, OP = State  # noqa: E741
-E = Event
+E = FsmEvent
 NOTHING: tuple[str, ...] = ()
 
 
-def expected(event: Event, state: State) -> tuple[tuple[str, ...], State] | None:
+def expected(event: FsmEvent, state: State) -> tuple[tuple[str, ...], State] | None:
     """RFC 1661 section 4.1 told by rules instead of cells; None: cannot happen."""
     lower_down = state in (I, S)
     if event is E.UP:
@@ -93,11 +93,11 @@ def expected(event: Event, state: State) -> tuple[tuple[str, ...], State] | None
     return (("ser",) if state is OP else NOTHING), state
 
 
-CELLS = [(event, state) for event in Event for state in State]
+CELLS = [(event, state) for event in FsmEvent for state in State]
 
 
 @pytest.mark.parametrize(("event", "state"), CELLS, ids=lambda v: v.name)
-def test_table(event: Event, state: State) -> None:
+def test_table(event: FsmEvent, state: State) -> None:
     cell = TRANSITIONS.get((event, state))
     want = expected(event, state)
     if want is None:
@@ -147,8 +147,8 @@ class Toy(ControlProtocol):
     def rejected(self, option: Option) -> None:
         self.wish = [o for o in self.wish if o.type != option.type]
 
-    def extension(self, packet: ControlPacket, now: float) -> Event:
-        return Event.ECHO if packet.code in (9, 10, 11) else Event.UNKNOWN_CODE
+    def extension(self, packet: ControlPacket, now: float) -> FsmEvent:
+        return FsmEvent.ECHO if packet.code in (9, 10, 11) else FsmEvent.UNKNOWN_CODE
 
     def echo_reply(self, packet: ControlPacket) -> None:
         self.send(10, packet.identifier, packet.data)
@@ -207,7 +207,7 @@ NUMBERS = {"scr": 1, "sca": 2, "scn": 3, "str": 5, "sta": 6, "scj": 7, "ser": 10
 SIGNALS = {"tlu": Signal.UP, "tld": Signal.DOWN, "tls": Signal.STARTED, "tlf": Signal.FINISHED}
 
 
-def cause(p: Toy, event: Event) -> None:
+def cause(p: Toy, event: FsmEvent) -> None:
     """Make the event happen by a call or a packet."""
     good, bad = encode_options([Option(1, b"yes")]), encode_options([Option(1, b"no")])
     if event in (E.UP, E.DOWN, E.OPEN, E.CLOSE):
@@ -238,7 +238,7 @@ def cause(p: Toy, event: Event) -> None:
 
 
 @pytest.mark.parametrize(("event", "state"), CELLS, ids=lambda v: v.name)
-def test_engine_walks_every_cell(event: Event, state: State) -> None:
+def test_engine_walks_every_cell(event: FsmEvent, state: State) -> None:
     p = in_state(state)
     cause(p, event)
     want = expected(event, state)

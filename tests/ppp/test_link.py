@@ -15,7 +15,15 @@ from eqlbond.ppp.chap import Chap
 from eqlbond.ppp.config import Ppp
 from eqlbond.ppp.link import PppLink
 from eqlbond.ppp.pap import Pap
-from eqlbond.ppp.phases import LinkEvent, OptionRefused, PeerIdentity, PeerSaid, Phase, PhaseChanged, ProtocolRejected
+from eqlbond.ppp.phases import (
+    LinkEvent,
+    LinkOptionRefused,
+    LinkPeerSaid,
+    LinkPhaseChanged,
+    PeerIdentity,
+    Phase,
+    ProtocolRejected,
+)
 from tests.ppp.harness import IPCP, LCP, Endpoint, Pair, PlainFramer, joined, packets_of, perfect
 
 BANNER = b"Welcome to port 7\r\nPassword? ~ you are on!\r\nSLiRP Ready ...\r\n" * 10
@@ -60,14 +68,14 @@ def test_phases_and_events() -> None:
     link = PppLink(Ppp(), random.Random(1))
     assert (link.phase, link.dead, link.next_deadline) == (Phase.DEAD, True, None)
     peer = Peer(Ppp()).open()
-    assert peer.link.take_events() == [PhaseChanged(0.0, Phase.ESTABLISH), PhaseChanged(0.02, Phase.NETWORK)]
+    assert peer.link.take_events() == [LinkPhaseChanged(0.0, Phase.ESTABLISH), LinkPhaseChanged(0.02, Phase.NETWORK)]
     peer.link.terminate(1.0)
     assert peer.link.phase is Phase.TERMINATE
     terminate = peer.take()[-1][1]
     assert terminate.code == 5
     peer.give(frame(LCP, ControlPacket(6, terminate.identifier)))
     events = peer.link.take_events()
-    assert [e.phase for e in events if isinstance(e, PhaseChanged)] == [Phase.TERMINATE, Phase.DEAD]
+    assert [e.phase for e in events if isinstance(e, LinkPhaseChanged)] == [Phase.TERMINATE, Phase.DEAD]
     assert (peer.link.dead, peer.link.failure) == (True, None)
 
 
@@ -475,7 +483,7 @@ class TestMultilink:
         pair.run(5)
         a, b = (end.link for end in pair.ends)
         assert (a.multilink, b.multilink, a.mrru, b.mrru) == (False, False, None, None)
-        refused = [e for e in pair.ends[1].events if isinstance(e, OptionRefused)]
+        refused = [e for e in pair.ends[1].events if isinstance(e, LinkOptionRefused)]
         assert [(e.option, e.why) for e in refused] == [("Multilink-MRRU", "Multilink is not configured here")]
 
     def test_peer_insists_on_an_mrru_that_is_too_small(self) -> None:
@@ -492,7 +500,7 @@ class TestMultilink:
 def test_what_the_peer_says_is_told() -> None:
     pair = joined(Ppp(identification="eqlbond on a Monday"), Ppp())
     pair.run(5)
-    said = [e for e in pair.ends[1].events if isinstance(e, PeerSaid)]
+    said = [e for e in pair.ends[1].events if isinstance(e, LinkPeerSaid)]
     assert [e.text for e in said] == ["eqlbond on a Monday"]
 
 

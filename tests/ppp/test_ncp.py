@@ -18,7 +18,7 @@ from eqlbond.ppp.ipcp import Ipcp
 from eqlbond.ppp.ipv6cp import Ipv6cp
 from eqlbond.ppp.negotiation import ControlProtocol, Timing
 from eqlbond.ppp.network import Addresses, Network
-from eqlbond.ppp.phases import NetworkDown, NetworkUp, OptionRefused, Phase
+from eqlbond.ppp.phases import LinkOptionRefused, NcpDown, NcpUp, Phase
 from tests.ppp.harness import Endpoint, Pair, joined
 
 ACK, NAK, REJECT = control.CONFIGURE_ACK, control.CONFIGURE_NAK, control.CONFIGURE_REJECT
@@ -311,7 +311,7 @@ class TestNetwork:
         a, b = pair.ends
         assert a.up
         assert b.up
-        ended = [e for e in b.events if isinstance(e, NetworkDown) and e.protocol == 0x57]
+        ended = [e for e in b.events if isinstance(e, NcpDown) and e.protocol == 0x57]
         assert ended[0].reason == "the peer does not speak IPV6CP (Protocol-Reject)"
         assert b.network.failure is None
 
@@ -325,7 +325,7 @@ class TestNetwork:
         network.up(0)
         for _ in range(50):
             network.receive(Packet(ControlPacket(1, 1, VJ.encode()).encode(), 0x8021), 0)
-        told = [e for e in network.take_events() if isinstance(e, OptionRefused)]
+        told = [e for e in network.take_events() if isinstance(e, LinkOptionRefused)]
         assert [(e.protocol, e.option) for e in told] == [("IPCP", "IP-Compression-Protocol")]
 
     def test_gives_up_and_tries_again_where_another_holds_the_link(self) -> None:
@@ -372,6 +372,6 @@ class TestNetwork:
         pair.run(20)
         assert a.up
         assert b.up
-        kinds = [type(e) for e in a.events if isinstance(e, NetworkUp | NetworkDown)]
-        assert kinds == [NetworkUp, NetworkDown, NetworkUp]
+        kinds = [type(e) for e in a.events if isinstance(e, NcpUp | NcpDown)]
+        assert kinds == [NcpUp, NcpDown, NcpUp]
         assert a.phases == [Phase.ESTABLISH, Phase.NETWORK, Phase.ESTABLISH, Phase.NETWORK]

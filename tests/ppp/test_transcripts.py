@@ -19,7 +19,7 @@ from eqlbond.ppp.chap import Chap
 from eqlbond.ppp.config import IpOptions, Ipv6Options, Ppp
 from eqlbond.ppp.link import PppLink
 from eqlbond.ppp.pap import Pap
-from eqlbond.ppp.phases import NetworkUp, Phase
+from eqlbond.ppp.phases import NcpUp, Phase
 from tests.ppp.harness import BadLine, Endpoint, Pair, PlainFramer
 
 TRANSCRIPTS = int(os.environ.get("EQLBOND_TRANSCRIPTS", "250"))
@@ -114,7 +114,7 @@ def run_transcript(seed: int) -> str:
             assert end.link.failure, f"seed {seed}: ended without a reason"
             assert end.link.next_deadline is None
         if not provable:
-            assert not any(isinstance(event, NetworkUp) for event in end.events)
+            assert not any(isinstance(event, NcpUp) for event in end.events)
         assert len(end.link.events) < 256
     for end, other in ((a, b), (b, a)):
         if end.up and not other.up:

@@ -20,7 +20,7 @@ set_soonest = Line.soonest.__set__  # type: ignore[attr-defined,misc]
 set_planned = Line.planned.__set__  # type: ignore[attr-defined,misc]
 
 
-class Plan:
+class LinePlan:
     """The plan of one line.
 
     Args:

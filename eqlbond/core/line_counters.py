@@ -5,7 +5,7 @@ from __future__ import annotations
 from eqlbond.core.link import Link
 
 
-class Traffic:
+class LineCounters:
     """Counters of one line. Names and meanings are those of `LineStats`."""
 
     __slots__ = (
