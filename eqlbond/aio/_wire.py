@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import random
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 import attrs
@@ -34,6 +35,21 @@ class WireSpec:
     def __attrs_post_init__(self) -> None:
         if self.name is not None and (not self.name or "/" in self.name or self.name.startswith(".")):
             raise ConfigurationError("name", f"{self.name!r} cannot name a file")
+
+
+def wire_specs(lines: WireSpec | LineSpec | Iterable[WireSpec | LineSpec]) -> list[WireSpec]:
+    """One or several lines, as they may be given, as a list.
+
+    Raises:
+        ConfigurationError: there is none, or something else among them.
+    """
+    given = [lines] if isinstance(lines, WireSpec | LineSpec) else list(lines)
+    if not given:
+        raise ConfigurationError("lines", "there is none; give one LineSpec or WireSpec for each line")
+    for spec in given:
+        if not isinstance(spec, WireSpec | LineSpec):
+            raise ConfigurationError("lines", f"{spec!r} is neither a LineSpec nor a WireSpec")
+    return [spec if isinstance(spec, WireSpec) else WireSpec(spec) for spec in given]
 
 
 @attrs.frozen

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlsplit
 
-from eqlbond.aio.slave import BAUDRATE, Connect, Dialler, PortSlave, _BaudRate
+from eqlbond.aio.slave import BAUDRATE, Connect, Dialler, PortSlave, _BaudRate, check_flow_control
 from eqlbond.codec.base import Framing
 from eqlbond.codec.rfc2217 import CARRIER, ComPortClient, PortSettings, escape
 from eqlbond.core.half_duplex import HalfDuplex
@@ -420,16 +420,13 @@ class NetworkSlave(PortSlave):
             dtr=dtr is not False,
             rts=rts is not False,
         )
-        if xonxoff and not getattr(framing, "escapes_xonxoff", False):
-            raise ConfigurationError("xonxoff", "this framing does not escape XON and XOFF; use rtscts")
         if scheme == "socket":
             for field, value in (("rtscts", rtscts or None), ("xonxoff", xonxoff or None), ("dtr", dtr), ("rts", rts)):
                 if value is not None:
                     raise ConfigurationError(field, "a raw TCP port cannot be set from here: use rfc2217://")
             connect = connect_raw(host, port, name=url, timeout=open_timeout)
         else:
-            if rtscts and rts is not None:
-                raise ConfigurationError("rts", "with rtscts the far port moves this line: leave it None")
+            check_flow_control(framing, rtscts=rtscts, xonxoff=xonxoff, rts=rts, who="the far port")
             connect = connect_rfc2217(host, port, settings, name=url, timeout=open_timeout)
         self.url = url
         super().__init__(

@@ -36,7 +36,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Literal
 
-from eqlbond.aio._wire import DirectionStats, End, Way, WireLineStats, WireSpec
+from eqlbond.aio._wire import DirectionStats, End, Way, WireLineStats, WireSpec, wire_specs
 from eqlbond.core.line_model import LineSpec
 from eqlbond.exceptions import ConfigurationError, LineError
 
@@ -159,15 +159,9 @@ class PtyWire:
         seed: int | None = None,
         tick: float = 0.002,
     ) -> None:
-        given = [lines] if isinstance(lines, WireSpec | LineSpec) else list(lines)
-        if not given:
-            raise ConfigurationError("lines", "there is none; give one LineSpec or WireSpec for each line")
-        for spec in given:
-            if not isinstance(spec, WireSpec | LineSpec):
-                raise ConfigurationError("lines", f"{spec!r} is neither a LineSpec nor a WireSpec")
+        self._specs = wire_specs(lines)
         if not 0.0002 <= tick <= 1.0:
             raise ConfigurationError("tick", f"{tick!r} cannot be; give seconds from 0.0002 to 1")
-        self._specs = [spec if isinstance(spec, WireSpec) else WireSpec(spec) for spec in given]
         self._names = [spec.name or f"line{index}" for index, spec in enumerate(self._specs)]
         if len(set(self._names)) < len(self._names):
             raise ConfigurationError("lines", f"two lines have one name: {', '.join(self._names)}")

@@ -193,6 +193,20 @@ class Slave:
             raise LineError(self.name, f"its connect function raised {error!r}") from error
 
 
+def check_flow_control(
+    framing: Framing | None, *, rtscts: bool, xonxoff: bool, rts: bool | None, who: str = "the driver"
+) -> None:
+    """See that the port's flow control goes with the framing, and with what is asked of RTS.
+
+    Raises:
+        ConfigurationError: it does not.
+    """
+    if xonxoff and not getattr(framing, "escapes_xonxoff", False):
+        raise ConfigurationError("xonxoff", "this framing does not escape XON and XOFF; use rtscts")
+    if rtscts and rts is not None:
+        raise ConfigurationError("rts", f"with rtscts {who} moves this line: leave it None")
+
+
 class PortSlave(Slave):
     """A line of a bond over a serial port, wherever that is: what `SerialSlave` and `NetworkSlave` have in common.
 
@@ -323,10 +337,7 @@ class SerialSlave(PortSlave):
             raise ConfigurationError("parity", f"'N', 'E', 'O', 'M' or 'S', not {parity!r}")
         if stopbits not in (1, 1.5, 2):
             raise ConfigurationError("stopbits", f"1, 1.5 or 2, not {stopbits!r}")
-        if xonxoff and not getattr(framing, "escapes_xonxoff", False):
-            raise ConfigurationError("xonxoff", "this framing does not escape XON and XOFF; use rtscts")
-        if rtscts and rts is not None:
-            raise ConfigurationError("rts", "with rtscts the driver moves this line: leave it None")
+        check_flow_control(framing, rtscts=rtscts, xonxoff=xonxoff, rts=rts)
         if not isinstance(lock, bool | str | os.PathLike) or lock == "":
             raise ConfigurationError("lock", f"True, False, or the directory of the lock files, not {lock!r}")
         self.device = device

@@ -14,6 +14,7 @@ from typing import Any
 import attrs
 
 import eqlbond
+from eqlbond.aio._wire import wire_specs
 from eqlbond.aio.ptywire import CutMode, DirectionStats, PtyWire, WireLineStats, WireSpec
 from eqlbond.core.line_model import LineSpec
 from eqlbond.exceptions import ConfigurationError, LineError
@@ -53,9 +54,8 @@ class WireProcess:
         seed: int | None = None,
         tick: float = 0.002,
     ) -> None:
-        lines = [lines] if isinstance(lines, WireSpec | LineSpec) else list(lines)
-        PtyWire(lines, link_dir=link_dir, seed=seed, tick=tick)  # for its checks; nothing is opened
-        specs = [spec if isinstance(spec, WireSpec) else WireSpec(spec) for spec in lines]
+        specs = wire_specs(lines)
+        PtyWire(specs, link_dir=link_dir, seed=seed, tick=tick)  # for its checks; nothing is opened
         self._arguments = [
             *("--json", "--exit-on-eof", "--tick", repr(tick)),
             *("--spec", json.dumps([attrs.asdict(spec) for spec in specs])),

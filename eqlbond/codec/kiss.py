@@ -13,7 +13,7 @@ from typing import Any, Final
 import attrs
 
 from eqlbond.codec.limits import check_max_frame, receive_limit
-from eqlbond.codec.stuffing import StuffedDecoder, escape, escaped_size
+from eqlbond.codec.stuffing import StuffedDecoder, StuffedFramer, escape, escaped_size
 from eqlbond.exceptions import ConfigurationError
 from eqlbond.packet import Packet
 
@@ -111,35 +111,20 @@ def leave_kiss() -> bytes:
     return b"\xc0\xff\xc0"
 
 
-class KissFramer:
+class KissFramer(StuffedFramer):
     """The KISS of one connection: a `Framer`. Made by `Kiss.framer`.
 
     Frames that are dropped on receipt are counted in `dropped` by reason: ``too_long``, ``bad_escape``, ``preamble``
     (what came before the first FEND), ``other_port``, ``other_command`` (no data), ``empty`` (data of no bytes).
     """
 
-    __slots__ = ("_decoder", "_type", "_type_size")
+    __slots__ = ("_type", "_type_size")
 
     def __init__(self, max_frame: int, port: int = 0) -> None:
         _check_port(None, None, port)
-        self._decoder = StuffedDecoder(max_frame + 1)
+        super().__init__(StuffedDecoder(max_frame + 1), REMEDIES)
         self._type = bytes((port << 4 | KissCommand.DATA,))
         self._type_size = escaped_size(self._type)
-
-    @property
-    def dropped(self) -> Mapping[str, int]:
-        """Frames dropped on receipt, by reason."""
-        return self._decoder.dropped
-
-    @property
-    def remedies(self) -> Mapping[str, str]:
-        """What a person can do about ``other_port`` and ``too_long``."""
-        return REMEDIES
-
-    @property
-    def held(self) -> int:
-        """Bytes of the frame that is not complete yet."""
-        return self._decoder.held
 
     def encode(self, packet: Packet) -> bytes:
         """The packet as one data frame."""

@@ -13,7 +13,17 @@ import attrs
 
 from eqlbond.codec.ip import ip_packet_at_end, ip_version, is_ip_packet, is_uncompressed_tcp
 from eqlbond.codec.limits import check_max_frame, receive_limit
-from eqlbond.codec.stuffing import END, ESC, StuffedDecoder, escape, escape_dense, escaped_size, is_dense, unescape
+from eqlbond.codec.stuffing import (
+    END,
+    ESC,
+    StuffedDecoder,
+    StuffedFramer,
+    escape,
+    escape_dense,
+    escaped_size,
+    is_dense,
+    unescape,
+)
 from eqlbond.exceptions import ConfigurationError
 from eqlbond.packet import Packet
 
@@ -126,32 +136,21 @@ class SlipDecoder(StuffedDecoder):
         return frame
 
 
-class SlipFramer:
-    """The SLIP of one connection: a `Framer`. Made by `Slip.framer`."""
+class SlipFramer(StuffedFramer):
+    """The SLIP of one connection: a `Framer`. Made by `Slip.framer`.
 
-    __slots__ = ("_compressing", "_decoder", "_ip_only", "_leading_end", "_sift")
+    Frames that are dropped on receipt are counted in `dropped`: by the reasons of `SlipDecoder`, ``compressed`` and
+    ``not_ip``.
+    """
+
+    __slots__ = ("_compressing", "_ip_only", "_leading_end", "_sift")
 
     def __init__(self, max_frame: int, ip_only: bool, leading_end: bool) -> None:
-        self._decoder = SlipDecoder(max_frame)
+        super().__init__(SlipDecoder(max_frame), REMEDIES)
         self._ip_only = ip_only
         self._leading_end = leading_end
         self._compressing = False
         self._sift = ip_only  # look at every frame, not only at those that could start compression
-
-    @property
-    def dropped(self) -> Mapping[str, int]:
-        """Frames dropped on receipt: the reasons of `SlipDecoder`, ``compressed`` and ``not_ip``."""
-        return self._decoder.dropped
-
-    @property
-    def remedies(self) -> Mapping[str, str]:
-        """What a person can do about ``compressed``, ``looks_like_ppp`` and ``too_long``."""
-        return REMEDIES
-
-    @property
-    def held(self) -> int:
-        """Bytes of the frame that is not complete yet."""
-        return self._decoder.held
 
     def encode(self, packet: Packet) -> bytes:
         """The packet as one frame."""

@@ -6,6 +6,7 @@ few escapes, whose cost grows with the escapes, and one for data full of them, w
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
 from eqlbond.exceptions import ConfigurationError
@@ -253,3 +254,28 @@ class StuffedDecoder:
 
     def _too_long(self, piece: bytes) -> str:
         return "too_long"
+
+
+class StuffedFramer:
+    """The root of the framers of SLIP and KISS: a decoder, and what it has counted."""
+
+    __slots__ = ("_decoder", "_remedies")
+
+    def __init__(self, decoder: StuffedDecoder, remedies: Mapping[str, str]) -> None:
+        self._decoder = decoder
+        self._remedies = remedies
+
+    @property
+    def dropped(self) -> Mapping[str, int]:
+        """Frames dropped on receipt, by reason."""
+        return self._decoder.dropped
+
+    @property
+    def remedies(self) -> Mapping[str, str]:
+        """What a person can do about some of the reasons in `dropped`."""
+        return self._remedies
+
+    @property
+    def held(self) -> int:
+        """Bytes of the frame that is not complete yet."""
+        return self._decoder.held

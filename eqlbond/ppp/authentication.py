@@ -2,46 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Protocol
-
 from eqlbond.codec.options import CHAP_PROTOCOL, PAP_PROTOCOL, AuthenticationProtocol
 from eqlbond.ppp.basics import RandomSource
 from eqlbond.ppp.chap import Chap, ChapAuthenticator, ChapPeer
 from eqlbond.ppp.config import Ppp
 from eqlbond.ppp.pap import Pap, PapAuthenticator, PapPeer
-
-
-class Role(Protocol):
-    """What the four roles have in common: each runs by packets and time until it is `done` or has a `failure`."""
-
-    done: bool
-    failure: str | None
-
-    @property
-    def protocol(self) -> int:
-        """The PPP protocol number of its packets; both roles of a protocol get all of them."""
-        ...
-
-    @property
-    def next_deadline(self) -> float | None:
-        """When `tick` is due, or None."""
-        ...
-
-    def start(self, now: float) -> None:
-        """The link is in the Authenticate phase."""
-        ...
-
-    def tick(self, now: float) -> None:
-        """Do what is due at `now`."""
-        ...
-
-    def receive(self, information: bytes, now: float) -> None:
-        """Take one packet. Never raises."""
-        ...
-
-    def take_output(self) -> list[bytes]:
-        """The packets to send."""
-        ...
+from eqlbond.ppp.role import Role
 
 
 def make_roles(

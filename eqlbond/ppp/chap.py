@@ -15,6 +15,7 @@ from eqlbond.codec.control import ControlPacket, parse_control
 from eqlbond.codec.options import CHAP_PROTOCOL, USE_CHAP_MD5
 from eqlbond.exceptions import ConfigurationError
 from eqlbond.ppp.basics import RandomSource, Timing
+from eqlbond.ppp.role import Role, refusal
 from eqlbond.ppp.secret import Secrets, as_secret, printable, secret_of
 
 CHALLENGE = 1
@@ -56,51 +57,29 @@ def _value_and_name(data: bytes) -> tuple[bytes, bytes] | None:
     return data[1 : 1 + data[0]], data[1 + data[0] :]
 
 
-class ChapPeer:
+class ChapPeer(Role):
     """Proves ourselves by CHAP: answers challenges, at the start and whenever the peer sends another."""
 
     protocol = CHAP_PROTOCOL
 
     def __init__(self, credentials: Chap, timing: Timing) -> None:
-        self.done = False
-        self.failure: str | None = None
+        super().__init__(timing)
         self.authenticator_name: str | None = None
         self.own_challenges: list[bytes] = []
         """Challenges that we have sent on this link: one that comes back is not answered (it would be our proof)."""
         self._credentials = credentials
-        self._timing = timing
         self._response: ControlPacket | None = None
         self._answered: set[int] = set()
-        self._sent = 0
-        self._output: list[bytes] = []
-        self._deadline: float | None = None
-
-    @property
-    def next_deadline(self) -> float | None:
-        """When `tick` is due, or None."""
-        return self._deadline
-
-    def take_output(self) -> list[bytes]:
-        """The packets to send."""
-        output, self._output = self._output, []
-        return output
 
     def start(self, now: float) -> None:
         """Begin to wait for the peer's challenge."""
-        self._deadline = now + self._timing.restart * self._timing.max_configure
+        self._await_peer(now)
 
-    def tick(self, now: float) -> None:
-        """Do what is due at `now`."""
-        if self._deadline is None or now < self._deadline:
-            return
+    def _time_out(self, now: float) -> None:
         if self._response is None:
-            self._deadline = None
-            self.failure = "the peer sent no CHAP challenge"
-        elif self._sent >= self._timing.max_configure:
-            self._deadline = None
-            self.failure = f"the peer did not answer {self._sent} CHAP responses"
+            self._fail("the peer sent no CHAP challenge")
         else:
-            self._respond(now)
+            self._send_again(self._respond, now, "CHAP responses")
 
     def receive(self, information: bytes, now: float) -> None:
         """Take one packet. Never raises."""
@@ -115,12 +94,7 @@ class ChapPeer:
                 self._deadline = None
                 self._answered = {packet.identifier}
             elif packet.code == FAILURE:
-                self._deadline = None
-                self.done = False
-                said = printable(packet.data)
-                self.failure = f"the peer refused our name {self._credentials.name!r} or its secret (CHAP)" + (
-                    f": {said}" if said else ""
-                )
+                self._fail(refusal(self._credentials.name, "CHAP", printable(packet.data)))
 
     def _challenged(self, packet: ControlPacket, now: float) -> None:
         fields = _value_and_name(packet.data)
@@ -137,13 +111,12 @@ class ChapPeer:
     def _respond(self, now: float) -> None:
         """The peer allows repeated responses, since its Success may have been lost (RFC 1994 section 4.2)."""
         assert self._response is not None
-        self._output.append(self._response.encode())
-        self._sent += 1
-        # In the Network phase a Success that is lost ends nothing: the session goes on.
-        self._deadline = None if self.done else now + self._timing.restart
+        self._send(self._response, now)
+        if self.done:  # in the Network phase a Success that is lost ends nothing: the session goes on
+            self._deadline = None
 
 
-class ChapAuthenticator:
+class ChapAuthenticator(Role):
     """Demands that the peer proves itself by CHAP.
 
     Each transmission has a fresh identifier and challenge (RFC 1994 section 4.1), and a response to any of the
@@ -160,47 +133,24 @@ class ChapAuthenticator:
         timing: Timing,
         again_every: float | None = None,
     ) -> None:
-        self.done = False
-        self.failure: str | None = None
+        super().__init__(timing)
         self.peer_name: str | None = None
         self.challenges: list[bytes] = []
         """The challenges that were sent, the latest last; the list is shared with our own `ChapPeer`."""
         self._name = name.encode()
         self._secrets = secrets
         self._random = random
-        self._timing = timing
         self._again_every = again_every
         self._identifier = random.randbytes(1)[0]
         self._open: dict[int, bytes] = {}
         self._answered: dict[int, tuple[int, bytes]] = {}
-        self._sent = 0
-        self._output: list[bytes] = []
-        self._deadline: float | None = None
-
-    @property
-    def next_deadline(self) -> float | None:
-        """When `tick` is due, or None."""
-        return self._deadline
-
-    def take_output(self) -> list[bytes]:
-        """The packets to send."""
-        output, self._output = self._output, []
-        return output
 
     def start(self, now: float) -> None:
         """Send the first challenge."""
         self._challenge(now)
 
-    def tick(self, now: float) -> None:
-        """Do what is due at `now`."""
-        if self._deadline is None or now < self._deadline:
-            return
-        if self._sent >= self._timing.max_configure:
-            self._deadline = None
-            self.done = False
-            self.failure = f"the peer did not answer {self._sent} CHAP challenges"
-        else:
-            self._challenge(now)
+    def _time_out(self, now: float) -> None:
+        self._send_again(self._challenge, now, "CHAP challenges")
 
     def receive(self, information: bytes, now: float) -> None:
         """Take one packet. Never raises."""
@@ -233,9 +183,7 @@ class ChapAuthenticator:
             self._reply(packet.identifier, SUCCESS, b"")
             self._deadline = None if self._again_every is None else now + self._again_every
         else:
-            self.done = False
-            self._deadline = None
-            self.failure = f"the peer calls itself {name!r} and gave a wrong name or secret (CHAP){trouble}"
+            self._fail(f"the peer calls itself {name!r} and gave a wrong name or secret (CHAP){trouble}")
             self._reply(packet.identifier, FAILURE, b"wrong name or secret")
 
     def _reply(self, identifier: int, code: int, message: bytes) -> None:
@@ -252,6 +200,4 @@ class ChapAuthenticator:
         self.challenges.append(challenge)
         del self.challenges[: -self._timing.max_configure]
         data = bytes((len(challenge),)) + challenge + self._name
-        self._output.append(ControlPacket(CHALLENGE, self._identifier, data).encode())
-        self._sent += 1
-        self._deadline = now + self._timing.restart
+        self._send(ControlPacket(CHALLENGE, self._identifier, data), now)

@@ -11,7 +11,7 @@ from typing import Protocol
 from eqlbond.codec import control
 from eqlbond.codec.hdlc import HdlcFramer
 from eqlbond.packet import IPV4, IPV6, Packet
-from eqlbond.ppp.authentication import Role, make_roles
+from eqlbond.ppp.authentication import make_roles
 from eqlbond.ppp.automaton import State
 from eqlbond.ppp.chap import ChapAuthenticator
 from eqlbond.ppp.config import Ppp
@@ -30,6 +30,7 @@ from eqlbond.ppp.phases import (
     Phase,
     ProtocolRejected,
 )
+from eqlbond.ppp.role import Role
 
 MULTILINK = 0x003D
 """PPP protocol number of Multilink fragments (RFC 1990)."""

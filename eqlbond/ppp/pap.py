@@ -13,6 +13,7 @@ from eqlbond.codec.control import ControlPacket, parse_control
 from eqlbond.codec.options import PAP_PROTOCOL, USE_PAP
 from eqlbond.exceptions import ConfigurationError
 from eqlbond.ppp.basics import RandomSource, Timing
+from eqlbond.ppp.role import Role, refusal
 from eqlbond.ppp.secret import Secrets, as_secret, printable, secret_of
 
 AUTHENTICATE_REQUEST = 1
@@ -38,45 +39,23 @@ class Pap:
                 raise ConfigurationError(field, f"PAP carries 1 to 255 bytes, this has {size}")
 
 
-class PapPeer:
+class PapPeer(Role):
     """Proves ourselves by PAP: repeats the request until it is answered."""
 
     protocol = PAP_PROTOCOL
 
     def __init__(self, credentials: Pap, random: RandomSource, timing: Timing) -> None:
-        self.done = False
-        self.failure: str | None = None
+        super().__init__(timing)
         self._credentials = credentials
-        self._timing = timing
         self._identifier = random.randbytes(1)[0]
-        self._sent = 0
         self._ids: set[int] = set()
-        self._output: list[bytes] = []
-        self._deadline: float | None = None
-
-    @property
-    def next_deadline(self) -> float | None:
-        """When `tick` is due, or None."""
-        return self._deadline
-
-    def take_output(self) -> list[bytes]:
-        """The packets to send."""
-        output, self._output = self._output, []
-        return output
 
     def start(self, now: float) -> None:
         """Begin: the link is in the Authenticate phase."""
         self._request(now)
 
-    def tick(self, now: float) -> None:
-        """Do what is due at `now`."""
-        if self._deadline is None or now < self._deadline:
-            return
-        if self._sent >= self._timing.max_configure:
-            self._deadline = None
-            self.failure = f"the peer did not answer {self._sent} PAP requests"
-        else:
-            self._request(now)
+    def _time_out(self, now: float) -> None:
+        self._send_again(self._request, now, "PAP requests")
 
     def receive(self, information: bytes, now: float) -> None:
         """Take one packet. Never raises."""
@@ -87,11 +66,8 @@ class PapPeer:
             self.done = True
             self._deadline = None
         elif packet.code == AUTHENTICATE_NAK:
-            self._deadline = None
             said = printable(packet.data[1 : 1 + packet.data[0]]) if packet.data else ""
-            self.failure = f"the peer refused our name {self._credentials.name!r} or its secret (PAP)" + (
-                f": {said}" if said else ""
-            )
+            self._fail(refusal(self._credentials.name, "PAP", said))
 
     def _request(self, now: float) -> None:
         """Each request has a fresh identifier (RFC 1334 section 2.2.1); an answer to any of them counts, so that a
@@ -100,12 +76,10 @@ class PapPeer:
         self._ids.add(self._identifier)
         name, secret = self._credentials.name.encode(), self._credentials.secret
         data = bytes((len(name),)) + name + bytes((len(secret),)) + secret
-        self._output.append(ControlPacket(AUTHENTICATE_REQUEST, self._identifier, data).encode())
-        self._sent += 1
-        self._deadline = now + self._timing.restart
+        self._send(ControlPacket(AUTHENTICATE_REQUEST, self._identifier, data), now)
 
 
-class PapAuthenticator:
+class PapAuthenticator(Role):
     """Demands that the peer proves itself by PAP.
 
     One wrong request ends it: there is no second guess on the same connection. After the verdict every repeated
@@ -115,34 +89,17 @@ class PapAuthenticator:
     protocol = PAP_PROTOCOL
 
     def __init__(self, secrets: Secrets, timing: Timing) -> None:
-        self.done = False
-        self.failure: str | None = None
+        super().__init__(timing)
         self.peer_name: str | None = None
         self._secrets = secrets
-        self._timing = timing
-        self._output: list[bytes] = []
-        self._deadline: float | None = None
         self._verdict: tuple[int, bytes] | None = None
-
-    @property
-    def next_deadline(self) -> float | None:
-        """When `tick` is due, or None."""
-        return self._deadline
-
-    def take_output(self) -> list[bytes]:
-        """The packets to send."""
-        output, self._output = self._output, []
-        return output
 
     def start(self, now: float) -> None:
         """Begin to wait for the peer's request."""
-        self._deadline = now + self._timing.restart * self._timing.max_configure
+        self._await_peer(now)
 
-    def tick(self, now: float) -> None:
-        """Do what is due at `now`."""
-        if self._deadline is not None and now >= self._deadline:
-            self._deadline = None
-            self.failure = "the peer did not authenticate itself by PAP in time"
+    def _time_out(self, now: float) -> None:
+        self._fail("the peer did not authenticate itself by PAP in time")
 
     def receive(self, information: bytes, now: float) -> None:
         """Take one packet. Never raises."""
@@ -169,7 +126,7 @@ class PapAuthenticator:
             self.peer_name = name
             self._verdict = AUTHENTICATE_ACK, b""
         else:
-            self.failure = f"the peer calls itself {name!r} and gave a wrong name or secret (PAP){trouble}"
+            self._fail(f"the peer calls itself {name!r} and gave a wrong name or secret (PAP){trouble}")
             self._verdict = AUTHENTICATE_NAK, b"wrong name or secret"
 
 
