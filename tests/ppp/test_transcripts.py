@@ -23,7 +23,7 @@ from eqlbond.ppp.phases import NetworkUp, Phase
 from tests.examples import examples
 from tests.ppp.harness import BadLine, Endpoint, Pair, PlainFramer
 
-TRANSCRIPTS = int(os.environ.get("EQLBOND_TRANSCRIPTS", "250"))
+TRANSCRIPTS = int(os.environ.get("EQLBOND_TRANSCRIPTS", "100"))
 BATCHES = 10
 
 

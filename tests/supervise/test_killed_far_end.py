@@ -97,12 +97,12 @@ async def round_trip(master: Master, payload: bytes) -> None:
 async def test_the_holder_of_a_pty_is_killed_and_comes_back(
     tmp_path: Path, far_end: Callable[[str, str], FarEnd]
 ) -> None:
-    holdoff = 1.0
+    holdoff = 0.5
     device = str(tmp_path / "line")
     far = far_end(HOLDER, device)
     async with Master([slave := SerialSlave(device)]) as master, Supervisor(master, Redial(holdoff=holdoff)):
         await round_trip(master, b"before")
-        for silence in (0.0, 3.0):
+        for silence in (0.0, 1.5):
             events = master.events()
             far.kill()
             killed = time.monotonic()
