@@ -11,6 +11,7 @@ import pytest
 
 from eqlbond import AlreadyEnslaved, Eql, LineError, Master, NotEnslaved, RoundRobin, Slave
 from tests.aio.memory import Cable, cables, virtual
+from tests.examples import examples
 
 
 class Story:
@@ -121,13 +122,13 @@ class Story:
         assert [cable.a.transport for cable in self.lines] == [None] * 5
 
 
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("seed", range(examples(5)))
 @virtual
 async def test_nothing_is_lost(seed: int) -> None:
     await Story(seed, stuck=False, scheduler=[None, Eql(), RoundRobin()][seed % 3]).tell(80)
 
 
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("seed", range(examples(5)))
 @virtual
 async def test_with_ports_that_stick(seed: int) -> None:
     await Story(1000 + seed, stuck=True, scheduler=[None, Eql(), RoundRobin()][seed % 3]).tell(80)

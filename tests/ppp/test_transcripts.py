@@ -24,7 +24,7 @@ from tests.examples import examples
 from tests.ppp.harness import BadLine, Endpoint, Pair, PlainFramer
 
 TRANSCRIPTS = int(os.environ.get("EQLBOND_TRANSCRIPTS", "100"))
-BATCHES = 10
+BATCHES = 4
 
 
 def proven(link: PppLink) -> bool:
