@@ -122,12 +122,14 @@ class Story:
         assert [cable.a.transport for cable in self.lines] == [None] * 5
 
 
+@pytest.mark.examples
 @pytest.mark.parametrize("seed", range(examples(5)))
 @virtual
 async def test_nothing_is_lost(seed: int) -> None:
     await Story(seed, stuck=False, scheduler=[None, Eql(), RoundRobin()][seed % 3]).tell(80)
 
 
+@pytest.mark.examples
 @pytest.mark.parametrize("seed", range(examples(5)))
 @virtual
 async def test_with_ports_that_stick(seed: int) -> None:

@@ -777,11 +777,13 @@ class Trial:
             assert len(end.bundle._sender._flows) == 0
 
 
+@pytest.mark.examples
 @pytest.mark.parametrize("seed", range(examples(4)))
 def test_never_out_of_order_never_damaged_never_twice(seed: int) -> None:
     Trial(seed, EarliestDelivery(), flows=seed % 3 == 0).check()
 
 
+@pytest.mark.examples
 @pytest.mark.parametrize("scheduler", [RoundRobin, Eql, Twice])
 @pytest.mark.parametrize("seed", range(100, 100 + examples(1)))
 def test_whatever_the_scheduler(seed: int, scheduler: type[Scheduler]) -> None:

@@ -33,6 +33,7 @@ def test_throughput_of_full_lines(rates, mtu):
         assert line.share == pytest.approx(line.rate / sum(rates), abs=0.02)
 
 
+@pytest.mark.examples
 @SETS
 @pytest.mark.parametrize("short", [False, True])
 @pytest.mark.parametrize("cut", ["hangup", "silence"])

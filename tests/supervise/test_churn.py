@@ -6,6 +6,8 @@ import asyncio
 import gc
 import tracemalloc
 
+import pytest
+
 from eqlbond import Master
 from eqlbond.supervise import Redial, Supervisor
 from tests.aio.memory import cables, virtual
@@ -22,6 +24,7 @@ def ours() -> int:
     return sum(statistic.size for statistic in snapshot.statistics("filename"))
 
 
+@pytest.mark.examples
 @virtual
 async def test_hundreds_of_cycles_in_memory() -> None:
     stays, comes = cables(2)
