@@ -14,7 +14,7 @@ from tests.aio.memory import cables, virtual
 from tests.aio.test_slaves import Traffic
 from tests.examples import examples
 
-CYCLES = examples(300)
+CYCLES = examples(200)
 
 
 def ours() -> int:

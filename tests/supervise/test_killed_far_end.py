@@ -19,7 +19,10 @@ from eqlbond.aio.ptywire import PtyWire
 from eqlbond.core.line_model import LineSpec
 from eqlbond.supervise import Redial, Supervisor
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="ptys as Linux has them")
+pytestmark = [
+    pytest.mark.interop,  # real processes that die and return in real time
+    pytest.mark.skipif(sys.platform != "linux", reason="ptys as Linux has them"),
+]
 
 # Holds the far side of a pty and sends back what it reads; the device's name is a link to it.
 HOLDER = """
@@ -97,12 +100,12 @@ async def round_trip(master: Master, payload: bytes) -> None:
 async def test_the_holder_of_a_pty_is_killed_and_comes_back(
     tmp_path: Path, far_end: Callable[[str, str], FarEnd]
 ) -> None:
-    holdoff = 0.5
+    holdoff = 1.0
     device = str(tmp_path / "line")
     far = far_end(HOLDER, device)
     async with Master([slave := SerialSlave(device)]) as master, Supervisor(master, Redial(holdoff=holdoff)):
         await round_trip(master, b"before")
-        for silence in (0.0, 1.5):
+        for silence in (0.0, 3.0):
             events = master.events()
             far.kill()
             killed = time.monotonic()
