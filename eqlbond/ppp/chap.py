@@ -13,10 +13,9 @@ import attrs
 
 from eqlbond.codec.control import ControlPacket, parse_control
 from eqlbond.codec.options import CHAP_PROTOCOL, USE_CHAP_MD5
-from eqlbond.exceptions import ConfigurationError
 from eqlbond.ppp.basics import RandomSource, Timing
 from eqlbond.ppp.role import Role, refusal
-from eqlbond.ppp.secret import Secrets, as_secret, printable, secret_of
+from eqlbond.ppp.secret import Secrets, as_secret, check_credentials, printable, secret_of
 
 CHALLENGE = 1
 RESPONSE = 2
@@ -40,9 +39,7 @@ class Chap:
     protocol = USE_CHAP_MD5
 
     def __attrs_post_init__(self) -> None:
-        for field, size in (("name", len(self.name.encode())), ("secret", len(self.secret))):
-            if not 1 <= size <= 255:
-                raise ConfigurationError(field, f"CHAP names and secrets have 1 to 255 bytes, this has {size}")
+        check_credentials(self.name, self.secret, "CHAP names and secrets have")
 
 
 def response_value(identifier: int, secret: bytes, challenge: bytes) -> bytes:

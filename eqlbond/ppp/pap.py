@@ -11,10 +11,9 @@ import attrs
 
 from eqlbond.codec.control import ControlPacket, parse_control
 from eqlbond.codec.options import PAP_PROTOCOL, USE_PAP
-from eqlbond.exceptions import ConfigurationError
 from eqlbond.ppp.basics import RandomSource, Timing
 from eqlbond.ppp.role import Role, refusal
-from eqlbond.ppp.secret import Secrets, as_secret, printable, secret_of
+from eqlbond.ppp.secret import Secrets, as_secret, check_credentials, printable, secret_of
 
 AUTHENTICATE_REQUEST = 1
 AUTHENTICATE_ACK = 2
@@ -34,9 +33,7 @@ class Pap:
     protocol = USE_PAP
 
     def __attrs_post_init__(self) -> None:
-        for field, size in (("name", len(self.name.encode())), ("secret", len(self.secret))):
-            if not 1 <= size <= 255:
-                raise ConfigurationError(field, f"PAP carries 1 to 255 bytes, this has {size}")
+        check_credentials(self.name, self.secret, "PAP carries")
 
 
 class PapPeer(Role):

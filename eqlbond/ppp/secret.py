@@ -35,3 +35,19 @@ def printable(text: bytes) -> str:
     """A name or message of the peer's as text that is safe to show, 255 characters at most."""
     shown = text[:255].decode("utf-8", "backslashreplace")
     return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in shown)[:255]
+
+
+def check_credentials(name: str, secret: bytes, limit: str) -> None:
+    """See that a name and a secret fit into the one byte that PAP and CHAP have for a length.
+
+    Args:
+        name: what we call ourselves.
+        secret: what proves it.
+        limit: what the protocol has or carries, for the error.
+
+    Raises:
+        ConfigurationError: one of them is empty, or over 255 bytes.
+    """
+    for field, size in (("name", len(name.encode())), ("secret", len(secret))):
+        if not 1 <= size <= 255:
+            raise ConfigurationError(field, f"{limit} 1 to 255 bytes, this has {size}")
