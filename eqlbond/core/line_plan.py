@@ -27,7 +27,7 @@ class LinePlan:
         line: the view that shows it.
     """
 
-    __slots__ = ("_express_run", "_line", "bulk", "express", "held", "payload", "shift")
+    __slots__ = ("_express_run", "_line", "bulk", "express", "held", "shift")
 
     def __init__(self, line: Line) -> None:
         self._line = line
@@ -39,8 +39,6 @@ class LinePlan:
         """How many of `bulk` are held."""
         self.shift = 0.0
         """Seconds by which all that is planned starts later than it was reckoned."""
-        self.payload = 0
-        """Payload that is planned, bytes."""
         self._express_run = 0
 
     def add(self, packet: Packet, now: float, not_before: float) -> None:
@@ -49,7 +47,6 @@ class LinePlan:
         if not line.byte_time and not not_before:  # nothing is timed: what the frame is longer is counted with it
             size = len(packet.payload)
             self.bulk.append((packet, size, 0.0, now - self.shift))
-            self.payload += size
             set_planned(line, line.planned + size)
             if line.free < now:
                 set_free(line, now)
@@ -64,7 +61,6 @@ class LinePlan:
         else:
             not_before = 0.0
         self.bulk.append((packet, size, not_before, start - self.shift))
-        self.payload += len(packet.payload)
         set_planned(line, line.planned + size)
         set_free(line, start + size * line.byte_time)
 
@@ -73,7 +69,6 @@ class LinePlan:
         line = self._line
         size = line.wire_size(packet)
         self.express.append((packet, size))
-        self.payload += len(packet.payload)
         set_planned(line, line.planned + size)
         time = size * line.byte_time
         set_soonest(line, (line.soonest if line.soonest > now else now) + time)
@@ -122,10 +117,9 @@ class LinePlan:
             return number is None or (packet.number is not None and packet.number < number)
         return packet.priority > 0 or self._express_run < EXPRESS_QUANTUM or now < self.bulk[0][2] > begins
 
-    def takes_bulk(self, payload: int) -> None:
-        """Bulk was taken that was not timed, with so many bytes of payload."""
+    def took_bulk(self) -> None:
+        """Bulk was taken that was not timed."""
         self._express_run = 0
-        self.payload -= payload
 
     def take_back(self, *, also_express: bool) -> list[Packet]:
         """Empty the plan, but for the express packets where these are to stay. The line's times are the caller's."""
@@ -135,13 +129,14 @@ class LinePlan:
         if also_express:
             packets += [entry[0] for entry in self.express]
             self.express.clear()
-        self.payload = sum([len(packet.payload) for packet, _ in self.express])
         return packets
 
     def retime(self, free: float) -> None:
         """Reckon anew, after the byte time has changed: what is planned starts at `free`."""
         byte_time = self._line.byte_time
-        bulk, self.bulk, self.held = self.bulk, deque(), 0
+        bulk = list(self.bulk)
+        self.bulk.clear()
+        self.held = 0
         for packet, size, not_before, _ in bulk:
             if free < not_before:
                 free = not_before

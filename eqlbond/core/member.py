@@ -68,6 +68,8 @@ class Member:
     """Whether what is heard on the line tells when this end may send (`HalfDuplexMember`)."""
 
     __slots__ = (
+        "_bulk",
+        "_express",
         "_frames_by_size",
         "_low",
         "_offset",
@@ -94,8 +96,7 @@ class Member:
         "mtu_limit",
         "name",
         "owner",
-        "plan",
-        "plan_express",
+        "planned_payload",
         "retired",
         "settings",
         "stamp",
@@ -138,8 +139,9 @@ class Member:
         self.set_priority(priority)
 
         self._plan = LinePlan(self.line)
-        self.plan = self._plan.add
-        self.plan_express = self._plan.add_express
+        self._bulk, self._express = self._plan.bulk, self._plan.express  # at hand, for what is asked most often
+        self.planned_payload = 0
+        """Payload that is planned and has not begun to go, bytes."""
         self.control: deque[bytes] = deque()
         self._frames_by_size = self._skipped = False
         self.framing_error: Exception | None = None  # for the bundle to tell, once a connection
@@ -271,10 +273,15 @@ class Member:
 
     # -- planning
 
-    @property
-    def planned_payload(self) -> int:
-        """Payload that is planned and has not begun to go, bytes."""
-        return self._plan.payload
+    def plan(self, packet: Packet, now: float, not_before: float) -> None:
+        """Put the packet behind all that is planned; it does not start before `not_before`."""
+        self._plan.add(packet, now, not_before)
+        self.planned_payload += len(packet.payload)
+
+    def plan_express(self, packet: Packet, now: float) -> None:
+        """Put the packet ahead of all that is planned, at the next frame boundary."""
+        self._plan.add_express(packet, now)
+        self.planned_payload += len(packet.payload)
 
     @property
     def express_packets(self) -> int:
@@ -284,6 +291,7 @@ class Member:
     def take_back(self, *, also_express: bool = True) -> list[Packet]:
         """Empty the plan; what has begun to go to the port stays."""
         packets = self._plan.take_back(also_express=also_express)
+        self.planned_payload = sum([len(packet.payload) for packet, _ in self._express])
         line = self.line
         stays = len(self._rest) - self._offset + self._plan.express_size()
         free = self.wire_free + stays * line.byte_time
@@ -311,16 +319,14 @@ class Member:
 
     def wants_to_send(self) -> bool:
         """Whether anything is planned for the port."""
-        plan = self._plan
-        return bool(self._offset < len(self._rest) or plan.bulk or plan.express or self.control)
+        return bool(self._offset < len(self._rest) or self._bulk or self._express or self.control)
 
     def send_time(self, now: float) -> float | None:
         """When the port should be served next; now or earlier: at once; None: nothing to send."""
-        plan = self._plan
-        if self._offset < len(self._rest) or plan.express or self.control:
+        if self._offset < len(self._rest) or self._express or self.control:
             start = -math.inf
-        elif plan.bulk:
-            start = plan.bulk[0][2]
+        elif self._bulk:
+            start = self._bulk[0][2]
         else:
             return None
         if self.line.byte_time == 0.0:
@@ -363,8 +369,7 @@ class Member:
                 self.unsent = unsent
         if room <= 0:
             return b""
-        plan = self._plan
-        if not byte_time and self._offset == len(self._rest) and not (plan.express or self.control or plan.held):
+        if not byte_time and self._offset == len(self._rest) and not (self._express or self.control or self._plan.held):
             return self._frames_to_send(room)
         pieces: list[bytes] = []
         total = 0
@@ -407,21 +412,21 @@ class Member:
         if byte_time:
             self._watch.standing += total
             self.wire_free += total * byte_time
-            if not plan.bulk and not plan.express:
+            if not self._bulk and not self._express:
                 set_free(line, self.wire_free + (len(self._rest) - self._offset) * byte_time)
         else:
             self.unsent += total
         set_planned(line, line.planned - total if byte_time else line.planned)
         ahead = len(self._rest) - self._offset
-        if plan.express:
-            ahead += plan.express_size()
+        if self._express:
+            ahead += self._plan.express_size()
         set_soonest(line, self.wire_free + ahead * byte_time)
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def _frames_to_send(self, room: int) -> bytes:
         """`data_to_send` for a port without a clock, where nothing waits but packets that may go at once."""
         link = self.link
-        plan = self._plan.bulk
+        plan = self._bulk
         if link is None or not self.line.up or not plan:
             return b""
         line = self.line
@@ -444,7 +449,8 @@ class Member:
             payload += len(packet.payload)
             if packet.flow is not None:
                 self.departed.append(packet)
-        self._plan.takes_bulk(payload)
+        self._plan.took_bulk()
+        self.planned_payload -= payload
         set_planned(line, line.planned + total - expected)
         if not pieces:
             return b""
@@ -486,7 +492,7 @@ class Member:
         if not size:
             return b""
         self._rest = b""
-        plan, counters = self._plan, self.counters
+        counters = self.counters
         packet = self.handed = self._partial
         counters.bytes_sent += size
         if packet is not None:
@@ -497,12 +503,12 @@ class Member:
             self.wire_free += size * byte_time
             if packet is not None:
                 self._sent.append((self.wire_free, packet))
-            if not plan.bulk and not plan.express:
+            if not self._bulk and not self._express:
                 set_free(line, self.wire_free)
         set_planned(line, line.planned - size)
         ahead = self.wire_free
-        if plan.express:
-            ahead += plan.express_size() * byte_time
+        if self._express:
+            ahead += self._plan.express_size() * byte_time
         set_soonest(line, ahead)
         return frame
 
@@ -517,8 +523,7 @@ class Member:
             return frame
         if link is None or not self.line.up:
             return b""
-        plan = self._plan
-        taken = plan.take(now, self.wire_free + ahead)
+        taken = self._plan.take(now, self.wire_free + ahead)
         if taken is None:
             return b""
         packet, size = taken
@@ -532,7 +537,7 @@ class Member:
         if len(frame) != size:
             set_planned(self.line, self.line.planned + len(frame) - size)
             set_free(self.line, self.line.free + (len(frame) - size) * self.line.byte_time)
-        plan.payload -= len(packet.payload)
+        self.planned_payload -= len(packet.payload)
         if packet.flow is not None:
             self.departed.append(packet)
         self._partial = packet
@@ -559,7 +564,7 @@ class Member:
                 raise TypeError(f"encode() answered {frame!r}, no bytes")
         except Exception as error:
             self.framing_error = error
-            self._plan.payload -= len(packet.payload)
+            self.planned_payload -= len(packet.payload)
             if packet.flow is not None:
                 self.departed.append(packet)
             self.counters.has_lost("the framing raised")
@@ -594,9 +599,11 @@ class Member:
 
     def learn_rate(self, now: float) -> bool:
         """Judge the last second of the port's draining; True when the rate to plan with has changed."""
-        line, configured = self.line, self.settings.rate
         since = self._watch.since
-        if since is None or now - since < RATE_WINDOW or line.rate is None or configured is None:
+        if since is None or now - since < RATE_WINDOW:
+            return False
+        line, configured = self.line, self.settings.rate
+        if line.rate is None or configured is None:
             return False
         rate = self._watch.judge(now, line.rate, configured, busy=self.wants_to_send())
         if rate is None:
