@@ -44,13 +44,6 @@ class LinePlan:
     def add(self, packet: Packet, now: float, not_before: float) -> None:
         """Put the packet behind all that is planned; it does not start before `not_before`."""
         line = self._line
-        if not line.byte_time and not not_before:  # nothing is timed: what the frame is longer is counted with it
-            size = len(packet.payload)
-            self.bulk.append((packet, size, 0.0, now - self.shift))
-            set_planned(line, line.planned + size)
-            if line.free < now:
-                set_free(line, now)
-            return
         size = line.wire_size(packet)
         start = line.free
         if start < now:

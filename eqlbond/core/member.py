@@ -275,8 +275,16 @@ class Member:
 
     def plan(self, packet: Packet, now: float, not_before: float) -> None:
         """Put the packet behind all that is planned; it does not start before `not_before`."""
-        self._plan.add(packet, now, not_before)
-        self.planned_payload += len(packet.payload)
+        line = self.line
+        size = len(packet.payload)
+        if line.byte_time or not_before:
+            self._plan.add(packet, now, not_before)
+        else:  # nothing is timed, and it need not be framed yet: what the frame is longer is counted with it
+            self._bulk.append((packet, size, 0.0, now - self._plan.shift))
+            set_planned(line, line.planned + size)
+            if line.free < now:
+                set_free(line, now)
+        self.planned_payload += size
 
     def plan_express(self, packet: Packet, now: float) -> None:
         """Put the packet ahead of all that is planned, at the next frame boundary."""
