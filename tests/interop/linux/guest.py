@@ -27,7 +27,7 @@ DEVICES = tuple(f"/dev/ttyS{4 + number}" for number in range(LINES))
 
 RESET = """
 for file in /run/job*.pid; do [ -e $file ] && kill $(cat $file); done
-killall pppd peer; sleep 0.3; killall -9 pppd peer ping
+killall pppd peer slattach; sleep 0.3; killall -9 pppd peer slattach ping
 ip link set eql down; ip address flush dev eql
 rm -rf /run/job* /run/ppp* /var/run/ppp* /etc/ppp/*; touch /etc/ppp/options
 true
