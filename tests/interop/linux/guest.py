@@ -21,6 +21,9 @@ from tests.interop.linux.pacer import SOCKET_BUFFER
 
 LINES = 4
 BOOT_LIMIT = 180.0
+NUDGE = 5.0
+"""Seconds of silence after which an empty line is typed. On a busy machine the console's UART can lose an interrupt, and
+keeps what it has to say until there is another one. The shell answers an empty line as a command, which nobody reads."""
 DEVICES = tuple(f"/dev/ttyS{4 + number}" for number in range(LINES))
 """The guest's names of its serial lines."""
 
@@ -128,8 +131,10 @@ class Guest:
             theirs.close()
         self._numbers = itertools.count(1)
         self._buffer = b""
+        self._awake = False
         try:
             self._until(b"ready\n", BOOT_LIMIT)
+            self._awake = True
         except BaseException:
             self.close()
             raise
@@ -137,9 +142,13 @@ class Guest:
     # ---- the shell
 
     def _more(self, deadline: float) -> None:
-        left = deadline - time.monotonic()
-        if left <= 0 or not select.select([self._console], [], [], left)[0]:
-            raise GuestError(f"the guest does not answer; its kernel said:\n{self.kernel_log()[-3000:]}")
+        while not select.select([self._console], [], [], NUDGE)[0]:
+            if time.monotonic() > deadline:
+                raise GuestError(
+                    f"the guest does not answer, but {self._buffer[-200:]!r}; its kernel said:\n{self.kernel_log()[-3000:]}"
+                )
+            if self._awake:
+                self._console.sendall(b"\n")
         data = self._console.recv(65536)
         if not data:
             error = self._process.stderr.read().decode() if self._process.stderr else ""
