@@ -22,8 +22,8 @@ from tests.interop.linux.pacer import SOCKET_BUFFER
 LINES = 4
 BOOT_LIMIT = 180.0
 NUDGE = 5.0
-"""Seconds of silence after which an empty line is typed. On a busy machine the console's UART can lose an interrupt, and
-keeps what it has to say until there is another one. The shell answers an empty line as a command, which nobody reads."""
+"""Seconds of silence after which an empty line is typed: an UART that has missed an interrupt keeps what it has to say
+until there is another one. The shell answers an empty line as a command; nobody reads that."""
 DEVICES = tuple(f"/dev/ttyS{4 + number}" for number in range(LINES))
 """The guest's names of its serial lines."""
 
@@ -144,9 +144,8 @@ class Guest:
     def _more(self, deadline: float) -> None:
         while not select.select([self._console], [], [], NUDGE)[0]:
             if time.monotonic() > deadline:
-                raise GuestError(
-                    f"the guest does not answer, but {self._buffer[-200:]!r}; its kernel said:\n{self.kernel_log()[-3000:]}"
-                )
+                said = f"{self._buffer[-200:]!r}; its kernel said:\n{self.kernel_log()[-3000:]}"
+                raise GuestError(f"the guest does not answer; last it said {said}")
             if self._awake:
                 self._console.sendall(b"\n")
         data = self._console.recv(65536)
@@ -198,6 +197,11 @@ class Guest:
     def hangup(self, line: int) -> None:
         """What a falling carrier does to the guest's port."""
         self.sh(f"peer hangup {DEVICES[line]}")
+
+    def counters(self, interface: str) -> dict[str, int]:
+        """What the kernel has counted at an interface, such as ``rx_packets``."""
+        said = self.sh(f"cd /sys/class/net/{interface}/statistics; grep . *")
+        return {name: int(value) for name, value in (line.split(":") for line in said.splitlines())}
 
     def kernel_log(self) -> str:
         """What the kernel has said."""
