@@ -128,17 +128,20 @@ def test_slaves_come_and_go(guest: Guest, tmp_path: Path) -> None:
         attach(guest, rates)
         host.until_up(2)
         flood = Flood(bench, 160, 300, 0.1)
-        guest.sh("peer eql emancipate eql sl1")
+        _, goes, comes, _ = shown(PAGE, "sh")
+        guest.sh(goes)
         assert priority(guest, "sl1") == "none"
-        host.eqlbond("emancipate", "line1")
+        emancipate, enslave = (text.split()[1:] for text in shown(PAGE, "console"))
+        host.eqlbond(*emancipate)
         assert list(host.lines()) == ["line0"]
         before = guest.counters("sl1")
         time.sleep(1.5)
         assert guest.counters("sl1") == before, "nothing goes to or comes from a slave that serves no more"
-        host.eqlbond("enslave", bench.devices[1], "115200", "--name", "again")
-        guest.sh("eql_enslave eql sl1 9600")
-        assert guest.sh("peer eql slave eql sl1 115200").strip() == "115200", "EQL_SETSLAVECFG"
+        host.eqlbond(*(word.replace("/dev/ttyUSB1", bench.devices[1]) for word in enslave))
+        guest.sh(comes)
         assert priority(guest, "sl1") == "115200"
+        assert guest.sh("peer eql slave eql sl1 57600").strip() == "57600", "EQL_SETSLAVECFG"
+        assert priority(guest, "sl1") == "57600"
         both = flood.told()
         print(f"\nslaves come and go: {both}")
         both_whole(both)
@@ -188,7 +191,7 @@ def test_a_line_is_hung_up_at_the_kernel(guest: Guest, tmp_path: Path) -> None:
 
 def ppp_end(guest: Guest, count: int) -> None:
     """The page's script for PPP, and wait until eql has its slaves."""
-    guest.sh(with_devices(shown(PAGE, "sh")[1], DEVICES[:count]))
+    guest.sh(with_devices(shown(PAGE, "sh")[-1], DEVICES[:count]))
     until(lambda: all(enslaved(guest, f"ppp{number}") for number in range(count)))
 
 
