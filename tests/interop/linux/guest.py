@@ -147,7 +147,7 @@ class Guest:
                 said = f"{self._buffer[-200:]!r}; its kernel said:\n{self.kernel_log()[-3000:]}"
                 raise GuestError(f"the guest does not answer; last it said {said}")
             if self._awake:
-                self._console.sendall(b"\n")
+                self._console.sendall(b"%20s\n" % b"")  # fills its FIFO, too
         data = self._console.recv(65536)
         if not data:
             error = self._process.stderr.read().decode() if self._process.stderr else ""
