@@ -117,6 +117,8 @@ def test_slip(guest: Guest, tmp_path: Path, rates: Sequence[int], scheduler: str
         both = Flood(bench, 40, 400, 0.12).told()
         print(f"\n{rates}, {scheduler or 'default'}: we send {there}\nthe kernel sends {back}\nUDP {both}")
         both_whole(both)
+        if len(set(rates)) > 1:
+            assert there["seconds"] * 1.5 < back["seconds"], "eql overloads the slow line, and we do not"
         check_counts(bench, len(rates))
         sent = [guest.counters(f"sl{number}")["tx_packets"] for number in range(len(rates))]
         assert min(sent) > 10, "eql uses all of its slaves"

@@ -41,15 +41,15 @@ def attached(guest: Guest) -> bool:
 
 def check_counts(guest: Guest, host: Host) -> dict[str, int]:
     """What each end counted as sent, the other counted as received; what the kernel counted."""
+    ours: dict[str, Any] = {}
+    theirs: dict[str, int] = {}
 
     def same() -> bool:
         nonlocal ours, theirs
         ours, theirs = host.lines()["line0"], guest.counters("sl0")
         arrived = theirs["rx_packets"] + theirs["rx_over_errors"]
-        return ours["packets_sent"] == arrived and ours["packets_received"] == theirs["tx_packets"]
+        return (ours["packets_sent"], ours["packets_received"]) == (arrived, theirs["tx_packets"])
 
-    ours: dict[str, Any] = {}
-    theirs: dict[str, int] = {}
     until(same, 20)
     assert theirs["tx_errors"] == 0
     assert not any(ours["dropped"].values()), ours["dropped"]
