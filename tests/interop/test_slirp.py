@@ -28,6 +28,8 @@ pytestmark = pytest.mark.interop
 
 PAGE = "slirp.md"
 KINDS = ("slip", "ppp")
+PROGRAM_OF_PAGE: dict[str, Any] = {}
+exec(shown(PAGE, "python")[0], PROGRAM_OF_PAGE)  # here, as the ordinary user may not read root's Python
 
 
 def real(test: Callable[..., Awaitable[None]]) -> Callable[..., None]:
@@ -54,10 +56,7 @@ def slirp(kind: str) -> Slirp:
 
 def bond(peer: Slirp, kind: str) -> Master:
     """Of the page's file, in the page's way."""
-    names: dict[str, Any] = {}
-    exec(shown(PAGE, "python")[0], names)
-    text = with_devices(shown(PAGE, "toml")[KINDS.index(kind)], [peer.path])
-    master: Master = names["bond"](text)
+    master: Master = PROGRAM_OF_PAGE["bond"](with_devices(shown(PAGE, "toml")[KINDS.index(kind)], [peer.path]))
     return master
 
 
