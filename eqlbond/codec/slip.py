@@ -200,7 +200,7 @@ class Slip:
         outfill: seconds without sending after which an END goes, so that the far end hears that the line lives; None:
             never. As with Linux's SLIP it may take two such periods.
         keepalive: seconds without receiving after which the line is taken for dead; None: never. The far end needs
-            an outfill of less than half of it.
+            an outfill of less than half of it. The line carries packets again when something was heard on it.
 
     Raises:
         ConfigurationError: an option has a value that cannot work.
@@ -223,8 +223,8 @@ class Slip:
 
     @property
     def idle_frame(self) -> bytes:
-        """An END: a frame without content, which receivers drop (RFC 1055)."""
-        return b"\xc0"
+        """An END: a frame without content, which receivers drop (RFC 1055); none where `leading_end` is False."""
+        return b"\xc0" if self.leading_end else b""
 
     def framer(self, mtu: int) -> SlipFramer:
         """A framer for one connection that carries packets of up to `mtu` bytes.

@@ -123,6 +123,7 @@ class Bundle:
         self._enough = False
         self._framings: dict[object, object] = {}
         self._links: Deadlines[Member] = Deadlines()
+        self._silent: set[Member] = set()  # taken for dead by their keepalive, and not heard since
         self._freed: list[Packet] = []  # set free by Multilink, to be delivered
         self._told: float | None = None
         self._rearm = False
@@ -167,6 +168,7 @@ class Bundle:
             raise NotEnslaved(f"{member.name} does not serve this bond")
         self.disconnected(member, now, reason)
         self.members.remove(member)
+        self._silent.discard(member)
         self._events.append(Emancipated(now, member.owner))
 
     def connected(self, member: Member, now: float) -> None:
@@ -195,7 +197,8 @@ class Bundle:
             return framing.link(self.mtu)
         if isinstance(framing, WatchedFraming) and (framing.outfill is not None or framing.keepalive is not None):
             framer = framing.framer(self.mtu)
-            return WatchedLink(framer, self.mtu, framing.outfill, framing.keepalive, framing.idle_frame)
+            timers = (framing.outfill, framing.keepalive, framing.idle_frame)
+            return WatchedLink(framer, self.mtu, *timers, silent=member in self._silent)
         return PlainLink(framing.framer(self.mtu), self.mtu)
 
     def _number(self, fragment: Fragment) -> None:
@@ -445,6 +448,8 @@ class Bundle:
             member.control.extend(output)
         self._events.extend(link.take_events(member.owner))
         if link.failure is not None:
+            if isinstance(link, WatchedLink):
+                self._silent.add(member)
             self.disconnected(member, now, link.failure)
             return
         if link.finished and not member.retired:
@@ -457,6 +462,7 @@ class Bundle:
             self._links.set(member, deadline)
         if link.up != member.line.up and not member.retired:
             if link.up:
+                self._silent.discard(member)
                 mtu = min(link.mtu, self.mtu if member.mtu_limit is None else member.mtu_limit)
                 if self._mux is not None:
                     mtu = link.mtu if member.mtu_limit is None else min(link.mtu, member.mtu_limit)

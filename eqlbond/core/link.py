@@ -112,7 +112,7 @@ class WatchedFraming(Framing, Protocol):
 
     @property
     def idle_frame(self) -> bytes:
-        """What keeps an idle line alive: bytes that the far end receives and drops."""
+        """What keeps an idle line alive: bytes that the far end receives and drops; none where it cannot stand any."""
         ...
 
 
@@ -189,14 +189,26 @@ class WatchedLink(PlainLink):
 
     As there, an outfill period in which anything was sent is not idle, so up to two periods may pass between
     the last frame and the first filler; a peer's `keepalive` has to be longer than that.
+
+    Args:
+        silent: the line fell silent and was opened again. It carries no packets before something was heard on it; a
+            filler asks for that, so that two ends that wait for each other find together.
     """
 
     __slots__ = ("_encode", "_fill_at", "_heard", "_idle_frame", "_keepalive", "_outfill", "_output", "_quiet")
 
     def __init__(
-        self, framer: Framer, mtu: int, outfill: float | None, keepalive: float | None, idle_frame: bytes
+        self,
+        framer: Framer,
+        mtu: int,
+        outfill: float | None,
+        keepalive: float | None,
+        idle_frame: bytes,
+        *,
+        silent: bool = False,
     ) -> None:
         super().__init__(framer, mtu)
+        self.up = not silent
         self._outfill = outfill
         self._keepalive = keepalive
         self._idle_frame = idle_frame
@@ -214,14 +226,19 @@ class WatchedLink(PlainLink):
         """Both timers begin."""
         self._heard = now
         self._fill_at = now + (self._outfill or 0.0)
+        if not self.up and self._idle_frame:
+            self._output.append(self._idle_frame)
 
     def receive(self, data: bytes, now: float) -> list[Packet]:
         """Unframe; whatever arrives shows that the line lives."""
         self._heard = now
+        if not self.up:
+            self.up = self.stirred = True
         return self.receive_frames(data)
 
     def take_output(self) -> list[bytes]:
         """The filler, where one is due."""
+        self.stirred = False
         output, self._output = self._output, []
         return output
 

@@ -1,4 +1,4 @@
-"""The files in docs/router.md are good."""
+"""The files in docs/router.md and docs/peers are good."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ from eqlbond.config import Config
 from eqlbond.config.model import BondConfig, SlaveConfig, TunConfig
 from eqlbond.ppp.config import Ppp
 
-PAGE = (Path(__file__).parents[2] / "docs" / "router.md").read_text()
-FILES = re.findall(r"```toml\n(.*?)```", PAGE, re.DOTALL)
+DOCS = Path(__file__).parents[2] / "docs"
+PAGE = (DOCS / "router.md").read_text()
+PAGES = [PAGE, *(path.read_text() for path in sorted((DOCS / "peers").glob("*.md")))]
+FILES = [text for page in PAGES for text in re.findall(r"```toml\n(.*?)```", page, re.DOTALL)]
 
 
 @pytest.mark.parametrize("text", FILES, ids=lambda text: text.split("\n", 1)[0])

@@ -58,6 +58,12 @@ class Slirp:
         loop.add_reader(ours, self._carry, ours, theirs)
         return self
 
+    @property
+    def pid(self) -> int:
+        """Of slirp."""
+        assert self._process is not None
+        return self._process.pid
+
     def _carry(self, source: int, target: int) -> None:
         try:
             data = os.read(source, 4096)

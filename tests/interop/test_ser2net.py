@@ -1,31 +1,38 @@
-"""Slaves behind Debian's ser2net: raw TCP and RFC 2217, between us and a pty."""
+"""Slaves behind Debian's ser2net: RFC 2217 and raw TCP, between us and a pty. Configured as its page shows."""
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import os
+import random
 import shutil
 import socket
 import subprocess
 import termios
 import time
-import tty
-from collections.abc import Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
 from eqlbond import Master, NetworkSlave, SerialSlave, Slave, SlaveDown
 from eqlbond.aio.ptywire import PtyWire
+from eqlbond.config import Config
 from eqlbond.core.line_model import LineSpec
 from eqlbond.supervise import Redial, Supervisor
+from tests.interop.pages import replaced, shown, with_devices
 
 pytestmark = [
     pytest.mark.interop,
     pytest.mark.skipif(shutil.which("ser2net", path="/usr/sbin:/usr/bin:/sbin:/bin") is None, reason="no ser2net"),
 ]
 
+PAGE = "ser2net.md"
+RATE = 115200
 HARD = bytes(range(256)) * 4 + b"\xff\xff\xc0\xdb\xff\xf0\xff\r\n\r\0"
+RFC2217, RAW = 0, 1
+BOTH = pytest.mark.parametrize("kind", [RFC2217, RAW], ids=["rfc2217", "socket"])
 
 
 def free_port() -> int:
@@ -36,17 +43,14 @@ def free_port() -> int:
 
 
 class Ser2net:
-    """ser2net in front of one device."""
+    """ser2net by the page's file, in front of two devices."""
 
-    def __init__(self, directory: Path, device: str, port: int, *, rfc2217: bool) -> None:
-        self.port = port
-        accepter = f"telnet(rfc2217),tcp,127.0.0.1,{port}" if rfc2217 else f"tcp,127.0.0.1,{port}"
+    def __init__(self, directory: Path, *devices: str) -> None:
+        self.ports = [free_port() for _ in devices]
+        text = with_devices(shown(PAGE, "yaml")[0], devices)
         self._file = directory / "ser2net.yaml"
         self._file.write_text(
-            "%YAML 1.1\n---\nconnection: &line\n"
-            f"  accepter: {accepter}\n"
-            f"  connector: serialdev,{device},9600n81,local\n"
-            "  options:\n    kickolduser: true\n"
+            replaced(text, {f"tcp,400{1 + number}": f"tcp,127.0.0.1,{port}" for number, port in enumerate(self.ports)})
         )
         self.start()
 
@@ -58,105 +62,166 @@ class Ser2net:
             stderr=subprocess.DEVNULL,
         )
         end = time.monotonic() + 10
-        while time.monotonic() < end:
-            with socket.socket() as probe:
-                probe.settimeout(0.2)
-                # Bound already, though not connected to: a connection would open the device.
-                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)
-                try:
-                    probe.bind(("127.0.0.1", self.port))
-                except OSError:
-                    return
+        while any(map(_is_free, self.ports)):
+            assert time.monotonic() < end, "ser2net does not listen"
             time.sleep(0.02)
-        raise AssertionError("ser2net does not listen")
+
+    def slaves(self) -> list[Slave]:
+        """By the page's file."""
+        text = replaced(shown(PAGE, "toml")[0], {f":400{1 + at}": f":{port}" for at, port in enumerate(self.ports)})
+        return Config.parse(text).make_slaves()
 
     def kill(self) -> None:
         self.process.kill()
         self.process.wait()
 
 
-@pytest.fixture
-def far() -> Iterator[tuple[int, str]]:
-    """A pty: the descriptor of its far side, and the device that ser2net opens."""
-    master, slave = os.openpty()
-    tty.setraw(slave)
-    device = os.ttyname(slave)
-    yield master, device
-    os.close(slave)
-    os.close(master)
-
-
-@pytest.mark.parametrize("scheme", ["socket", "rfc2217"])
-async def test_packets_both_ways(tmp_path: Path, scheme: str) -> None:
-    """A bond of ours, ser2net, a paced pty line, and another bond of ours."""
-    rate = 115200.0
-    async with PtyWire([LineSpec(rate=rate)]) as wire:
-        server = Ser2net(tmp_path, wire.lines[0].a, free_port(), rfc2217=scheme == "rfc2217")
+def _is_free(port: int) -> bool:
+    """Whether nobody has bound it. It is not connected to: a connection would open the device."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)
         try:
-            near_slave: Slave = NetworkSlave(f"{scheme}://127.0.0.1:{server.port}", 115200)
-            far_slave = SerialSlave(wire.lines[0].b, 115200)
-            async with Master([far_slave]) as far, Master([near_slave]) as near, asyncio.timeout(60):
-                if scheme == "socket":
-                    await asyncio.sleep(0.5)  # nothing tells when ser2net has opened the device
-                payloads = [HARD, b"\xff" * 900, b"\xc0\xdb" * 300] + [os.urandom(1000) for _ in range(8)]
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
 
-                async def there() -> None:
-                    for payload in payloads:
-                        await near.send(payload)
 
-                async def back() -> None:
-                    for payload in payloads:
-                        await far.send(payload)
+class Bench:
+    """A bond, ser2net, two paced pty lines, and their other ends."""
 
-                got, echoed, *_ = await asyncio.gather(
-                    receive(far, len(payloads)), receive(near, len(payloads)), there(), back()
-                )
-                assert got == payloads
-                assert echoed == payloads
+    def __init__(self, wire: PtyWire, server: Ser2net) -> None:
+        self.wire, self.server = wire, server
+
+    def far(self, kind: int, baudrate: int = RATE) -> Master:
+        return Master([SerialSlave(self.wire.lines[kind].b, baudrate)])
+
+    def port_speed(self, kind: int) -> int:
+        """What ser2net has set its device to, as termios names it."""
+        fd = os.open(self.wire.lines[kind].a, os.O_RDWR | os.O_NOCTTY)
+        try:
+            speed: int = termios.tcgetattr(fd)[5]
+            return speed
+        finally:
+            os.close(fd)
+
+
+@pytest.fixture
+async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
+    async with PtyWire([LineSpec(rate=float(RATE))] * 2) as wire:
+        server = Ser2net(tmp_path, wire.lines[RFC2217].a, wire.lines[RAW].a)
+        try:
+            yield Bench(wire, server)
         finally:
             server.kill()
 
 
-async def receive(master: Master, count: int) -> list[bytes]:
-    return [(await master.receive()).payload for _ in range(count)]
+async def found(near: Master, far: Master) -> None:
+    """Until a packet comes through both ways. Nothing tells when ser2net has opened the device of a raw port."""
+    for one, other in ((near, far), (far, near)):
+        for _ in range(50):
+            await one.send(b"are you there?")
+            try:
+                async with asyncio.timeout(0.3):
+                    await other.receive()
+            except TimeoutError:
+                continue
+            break
+        else:
+            raise AssertionError("nothing comes through")
+    for master in (near, far):
+        try:
+            async with asyncio.timeout(0.5):
+                while True:
+                    await master.receive()
+        except TimeoutError:
+            pass
 
 
-async def test_the_far_port_is_set(tmp_path: Path, far: tuple[int, str]) -> None:
-    _, device = far
-    server = Ser2net(tmp_path, device, free_port(), rfc2217=True)
-    try:
-        for baudrate, code, stopbits in [(38400, termios.B38400, 1), (115200, termios.B115200, 2)]:
-            slave = NetworkSlave(f"rfc2217://127.0.0.1:{server.port}", baudrate, stopbits=stopbits, rtscts=True)
-            async with Master([slave]):
-                attributes = termios.tcgetattr(far[0])
-                assert attributes[5] == code
-                assert attributes[2] & termios.CSIZE == termios.CS8
-                assert bool(attributes[2] & termios.CSTOPB) is (stopbits == 2)
-                assert attributes[2] & termios.CRTSCTS
+async def exchange(near: Master, far: Master, seed: int = 1) -> None:
+    """Packets both ways at once; the same arrives, by its checksum and in its order."""
+    payloads = [HARD, b"\xff" * 900, b"\xc0\xdb" * 300] + [random.Random(seed + n).randbytes(1000) for n in range(8)]
+    sum_of_all = hashlib.sha256(b"".join(payloads)).digest()
+
+    async def send(master: Master) -> None:
+        for payload in payloads:
+            await master.send(payload)
+
+    async def receive(master: Master) -> bytes:
+        return hashlib.sha256(b"".join([(await master.receive()).payload for _ in payloads])).digest()
+
+    async with asyncio.timeout(60):
+        there, back, *_ = await asyncio.gather(receive(far), receive(near), send(near), send(far))
+    assert there == back == sum_of_all
+
+
+@BOTH
+async def test_packets_both_ways(bench: Bench, kind: int) -> None:
+    async with bench.far(kind) as far, Master([bench.server.slaves()[kind]]) as near:
+        await found(near, far)
+        sent = near.stats().lines[0].packets_sent
+        received = far.stats().lines[0].packets_received
+        await exchange(near, far)
+        assert near.stats().lines[0].packets_sent - sent == far.stats().lines[0].packets_received - received == 11
+        assert not any(far.stats().lines[0].dropped.values())
+        assert bench.port_speed(kind) == termios.B115200
+
+
+async def test_both_in_one_bond(bench: Bench) -> None:
+    """The page's file as it is; the lines keep no order between them, so what arrives is sorted."""
+    far_slaves = [SerialSlave(line.b, RATE) for line in bench.wire.lines]
+    async with Master(far_slaves) as far, Master(bench.server.slaves()) as near, asyncio.timeout(60):
+        await asyncio.sleep(0.5)  # until ser2net has opened both devices
+        payloads = [bytes([n]) * 1000 for n in range(12)]
+        for one, other in ((near, far), (far, near)):
+            for payload in payloads:
+                await one.send(payload)
+            assert sorted([(await other.receive()).payload for _ in payloads]) == payloads
+        assert all(line.packets_sent > 2 for line in near.stats().lines)
+
+
+async def test_the_rate_changes_over_rfc2217(bench: Bench) -> None:
+    """The far port follows, with stop bits and handshake, and data goes on."""
+    url = f"rfc2217://127.0.0.1:{bench.server.ports[RFC2217]}"
+    async with Master([]) as near, bench.far(RFC2217) as far:
+        for baudrate, code, stopbits in ((38400, termios.B38400, 1), (115200, termios.B115200, 2)):
+            slave = await near.enslave(NetworkSlave(url, baudrate, stopbits=stopbits, rtscts=True))
+            assert bench.port_speed(RFC2217) == code
+            fd = os.open(bench.wire.lines[RFC2217].a, os.O_RDWR | os.O_NOCTTY)
+            flags = termios.tcgetattr(fd)[2]
+            os.close(fd)
+            assert flags & termios.CSIZE == termios.CS8
+            assert bool(flags & termios.CSTOPB) is (stopbits == 2)
+            assert flags & termios.CRTSCTS
+            await found(near, far)
+            await exchange(near, far, baudrate)
+            await near.emancipate(slave)
             await asyncio.sleep(0.3)  # until ser2net has closed the device
-    finally:
-        server.kill()
 
 
-async def test_a_killed_server_and_the_line_is_back(tmp_path: Path, far: tuple[int, str]) -> None:
-    """From the return of the server to the slave in the bond: within holdoff and two seconds."""
-    _, device = far
-    server = Ser2net(tmp_path, device, free_port(), rfc2217=True)
-    try:
-        slave = NetworkSlave(f"rfc2217://127.0.0.1:{server.port}", 115200)
-        async with Master([slave]) as master, Supervisor(master, Redial(holdoff=0.5)), asyncio.timeout(60):
-            for silence in (0.1, 3.0):
-                events = master.events()
-                server.kill()
-                while not isinstance(await anext(events), SlaveDown):
-                    pass
-                await asyncio.sleep(silence)
-                server.start()
-                returned = time.monotonic()
-                while not slave.up:
-                    await asyncio.sleep(0.01)
-                took = time.monotonic() - returned
-                print(f"back after {took:.2f} s")
-                assert took <= 0.5 + 2.0
-    finally:
-        server.kill()
+@BOTH
+async def test_a_connection_that_drops_and_the_line_is_back(bench: Bench, kind: int) -> None:
+    """From the return of the server to the slave in the bond: within holdoff and two seconds; then data again."""
+    slave = bench.server.slaves()[kind]
+    async with (
+        bench.far(kind) as far,
+        Master([slave]) as near,
+        Supervisor(near, Redial(holdoff=0.5)),
+        asyncio.timeout(60),
+    ):
+        await found(near, far)
+        for silence in (0.1, 2.5):
+            events = near.events()
+            bench.server.kill()
+            while not isinstance(await anext(events), SlaveDown):
+                pass
+            await asyncio.sleep(silence)
+            bench.server.start()
+            returned = time.monotonic()
+            while not slave.up:
+                await asyncio.sleep(0.01)
+            took = time.monotonic() - returned
+            print(f"back after {took:.2f} s")
+            assert took <= 0.5 + 2.0
+            await found(near, far)
+            await exchange(near, far, int(silence * 10))

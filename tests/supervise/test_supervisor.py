@@ -481,8 +481,32 @@ async def test_outfill_keeps_a_line_alive_that_keepalive_watches() -> None:
         await until(lambda: recorder.of(SlaveDown))
         assert 11 <= now() - died <= 21.1
         assert recorder.of(SlaveDown)[0].reason == "nothing was received for 21 s"
-        await until(lambda: recorder.of(SlaveUp))
+        await asyncio.sleep(100)
+        assert line.a.opened > 2
+        assert not recorder.of(SlaveUp), "it takes no packets while nobody is there"
+        # Both wait for the other now, and find together by what each says when it opens the line.
+        async with Master([line.b.slave(framing=watched)]) as far, Supervisor(far, NEVER_EARLY):
+            await until(lambda: recorder.of(SlaveUp))
+            await near.send(bytes(100))
+            assert (await far.receive()).payload == bytes(100)
         await recorder.stop()
+
+
+@virtual
+async def test_two_ends_that_were_cut_off_find_together() -> None:
+    """Each waits to hear the other, with no outfill at all."""
+    line = Cable()
+    watched = Slip(keepalive=5)
+    async with (
+        Master([line.a.slave(framing=watched)]) as near,
+        Master([line.b.slave(framing=watched)]) as far,
+        Supervisor(near, NEVER_EARLY),
+        Supervisor(far, NEVER_EARLY),
+    ):
+        for _ in range(20):
+            await asyncio.sleep(30)
+            await near.send(b"there")
+            assert (await asyncio.wait_for(far.receive(), 30)).payload == b"there"
 
 
 @virtual

@@ -21,13 +21,16 @@ from tests.interop.linux.pacer import SOCKET_BUFFER
 
 LINES = 4
 BOOT_LIMIT = 180.0
+NUDGE = 5.0
+"""Seconds of silence after which an empty line is typed: an UART that has missed an interrupt keeps what it has to say
+until there is another one. The shell answers an empty line as a command; nobody reads that."""
 DEVICES = tuple(f"/dev/ttyS{4 + number}" for number in range(LINES))
 """The guest's names of its serial lines."""
 
 
 RESET = """
 for file in /run/job*.pid; do [ -e $file ] && kill $(cat $file); done
-killall pppd peer; sleep 0.3; killall -9 pppd peer ping
+killall pppd peer slattach; sleep 0.3; killall -9 pppd peer slattach ping
 ip link set eql down; ip address flush dev eql
 rm -rf /run/job* /run/ppp* /var/run/ppp* /etc/ppp/*; touch /etc/ppp/options
 true
@@ -128,8 +131,10 @@ class Guest:
             theirs.close()
         self._numbers = itertools.count(1)
         self._buffer = b""
+        self._awake = False
         try:
             self._until(b"ready\n", BOOT_LIMIT)
+            self._awake = True
         except BaseException:
             self.close()
             raise
@@ -137,9 +142,12 @@ class Guest:
     # ---- the shell
 
     def _more(self, deadline: float) -> None:
-        left = deadline - time.monotonic()
-        if left <= 0 or not select.select([self._console], [], [], left)[0]:
-            raise GuestError(f"the guest does not answer; its kernel said:\n{self.kernel_log()[-3000:]}")
+        while not select.select([self._console], [], [], NUDGE)[0]:
+            if time.monotonic() > deadline:
+                said = f"{self._buffer[-200:]!r}; its kernel said:\n{self.kernel_log()[-3000:]}"
+                raise GuestError(f"the guest does not answer; last it said {said}")
+            if self._awake:
+                self._console.sendall(b"%20s\n" % b"")  # fills its FIFO, too
         data = self._console.recv(65536)
         if not data:
             error = self._process.stderr.read().decode() if self._process.stderr else ""
@@ -189,6 +197,11 @@ class Guest:
     def hangup(self, line: int) -> None:
         """What a falling carrier does to the guest's port."""
         self.sh(f"peer hangup {DEVICES[line]}")
+
+    def counters(self, interface: str) -> dict[str, int]:
+        """What the kernel has counted at an interface, such as ``rx_packets``."""
+        said = self.sh(f"cd /sys/class/net/{interface}/statistics; grep . *")
+        return {name: int(value) for name, value in (line.split(":") for line in said.splitlines())}
 
     def kernel_log(self) -> str:
         """What the kernel has said."""

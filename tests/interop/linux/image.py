@@ -1,5 +1,5 @@
-"""What the guest boots: the kernel of Debian's linux-image package, and an initramfs of its modules, busybox, pppd and
-`peer.c`. Assembled from packages, kept in the user's cache, never committed."""
+"""What the guest boots: the kernel of Debian's linux-image package, and an initramfs of its modules, busybox, pppd,
+slattach, `peer.c` and `eql_enslave.c`. Assembled from packages, kept in the user's cache, never committed."""
 
 from __future__ import annotations
 
@@ -25,6 +25,10 @@ TRANSFER_SIZE = 289284
 """Bytes of the file that the report of 1995 measured with; /data in the guest."""
 SAMPLE_SIZE = 48000
 """Bytes of a file for tests that ask whether all arrives, not how fast; /sample in the guest."""
+SOURCES = ("peer", "eql_enslave")
+"""Programs of ours, compiled statically."""
+PROGRAMS = ("pppd", "slattach")
+"""Programs of Debian's that are copied with their libraries."""
 
 INIT = """\
 #!/bin/sh
@@ -81,12 +85,13 @@ def build() -> Image:
     Raises:
         Unbuildable: a program or package is missing.
     """
-    for program in ("apt-get", "apt-cache", "dpkg-deb", "busybox", "pppd", "cpio", "cc", "ldd", "modinfo"):
+    for program in ("apt-get", "apt-cache", "dpkg-deb", "busybox", *PROGRAMS, "cpio", "cc", "ldd", "modinfo"):
         if not shutil.which(program, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"):
             raise Unbuildable(f"there is no {program} here; tests/interop/apt-packages.txt names the packages needed")
     package = _kernel_package()
     digest = hashlib.sha256()
-    for part in (package.encode(), *(Path(p).read_bytes() for p in (__file__, HERE / "peer.c", _which("pppd")))):
+    parts = [Path(__file__), *(HERE / f"{name}.c" for name in SOURCES), *(Path(_which(name)) for name in PROGRAMS)]
+    for part in (package.encode(), *(path.read_bytes() for path in parts)):
         digest.update(part)
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "eqlbond-interop"
     home = cache / digest.hexdigest()[:16]
@@ -134,7 +139,8 @@ def _assemble(work: Path, package: str, release: str) -> Path:
     data = random.Random(1995).randbytes(TRANSFER_SIZE)
     (out / "data").write_bytes(data)
     (out / "sample").write_bytes(data[:SAMPLE_SIZE])
-    _sh("cc", "-O2", "-static", "-o", str(out / "peer"), str(HERE / "peer.c"))
+    for name in SOURCES:
+        _sh("cc", "-O2", "-static", "-o", str(out / name), str(HERE / f"{name}.c"))
 
     root = work / "root"
     for directory in ("bin", "sbin", "etc/ppp", "proc", "sys", "dev", "modules", "usr/share/udhcpc"):
@@ -142,8 +148,10 @@ def _assemble(work: Path, package: str, release: str) -> Path:
     shutil.copy(_which("busybox"), root / "bin" / "busybox")
     for applet in sorted(set(_sh("busybox", "--list").split()) - {"busybox"}):
         (root / "bin" / applet).symlink_to("busybox")
-    shutil.copy(out / "peer", root / "bin" / "peer")
-    _copy_program(Path(_which("pppd")), root / "sbin" / "pppd", root)
+    for name in SOURCES:
+        shutil.copy(out / name, root / "bin" / name)
+    for name in PROGRAMS:
+        _copy_program(Path(_which(name)), root / "sbin" / name, root)
     (root / "etc" / "ppp" / "options").write_text("")
     (root / "etc" / "passwd").write_text("root:x:0:0:root:/:/bin/sh\n")
     for name in ("data", "sample"):
