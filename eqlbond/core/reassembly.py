@@ -2,13 +2,16 @@
 
 A fragment is lost for sure when every link has delivered one with a higher number (the RFC's M rule). A link that is
 idle or silent would stall that rule for ever, so there is a timer as well: what waits behind a gap waits no longer
-than `patience` seconds from its own arrival. Nothing is delivered out of order, twice, or with a piece missing.
+than `patience` seconds from its own arrival, or from the last fragment that came in its turn: a link that brings those
+is working off a queue of its own, and the missing one may stand in it. (A kernel's serial port holds 4096 bytes and
+more, which is more than 4 s at 9600 bit/s.) Nothing is delivered out of order, twice, or with a piece missing.
 """
 
 from __future__ import annotations
 
 from collections.abc import Hashable
 from heapq import heappop, heappush
+from math import inf
 
 import attrs
 
@@ -37,7 +40,7 @@ class Reassembler:
     Args:
         mrru: the largest packet, bytes, its protocol field not counted.
         short: short sequence numbers (12 bits) instead of long ones (24).
-        patience: seconds that what has arrived may wait for what is missing in front of it.
+        patience: seconds that what has arrived may wait for what is missing in front of it, while nothing comes in turn.
         most_bytes: the most that may wait, bytes; beyond it the oldest gap is given up.
 
     Counters, in `counters`, by reason:
@@ -70,6 +73,7 @@ class Reassembler:
         self._waiting: dict[int, tuple[int, bytes, float]] = {}  # number: flags, data, arrival
         self._numbers: list[int] = []  # a heap of the keys of _waiting
         self._held = 0
+        self._progress = -inf  # when a fragment last came in its turn, while others waited behind it
         self._parts: list[bytes] | None = None
         self._size = 0
 
@@ -146,6 +150,7 @@ class Reassembler:
             self._next += 1
             self._append(flags, data, packets)
             if self._numbers:
+                self._progress = now
                 self._run(packets)
         else:
             self._waiting[number] = flags, data, now
@@ -157,7 +162,7 @@ class Reassembler:
 
     def next_deadline(self) -> float | None:
         """When `tick` wants to be called; None: nothing waits."""
-        return self._waiting[self._numbers[0]][2] + self.patience if self._numbers else None
+        return max(self._waiting[self._numbers[0]][2], self._progress) + self.patience if self._numbers else None
 
     def tick(self, now: float) -> list[bytes]:
         """Give up gaps that what is behind them has waited long enough for; returns the packets set free."""
@@ -232,7 +237,7 @@ class Reassembler:
             first = self._numbers[0]
             if first - 1 <= self._everyone_has(first):
                 self._skip(first, "lost by rule")
-            elif self._waiting[first][2] + self.patience <= now:
+            elif max(self._waiting[first][2], self._progress) + self.patience <= now:
                 self._skip(first, "given up")
             elif self._held > self._most_bytes or len(self._waiting) > self._most_fragments:
                 self._skip(first, "overflow")

@@ -93,6 +93,27 @@ def test_a_silent_link_stalls_no_longer_than_the_patience() -> None:
     assert r.counters == {"lost": 1, "given up": 1}
 
 
+def test_a_link_that_works_off_its_queue_is_waited_for() -> None:
+    """A serial port of Linux holds 4096 bytes: far more than one packet's time, on a slow line."""
+    r = reassembler("slow", "fast", patience=0.5)
+    assert r.receive("fast", mp(4, b"4"), 0.0) == []
+    for number in range(3):
+        now = 0.4 * (number + 1)
+        assert r.tick(now) == []
+        assert r.receive("slow", mp(number, b"%d" % number), now) == [b"%d" % number]
+        assert r.next_deadline() == now + 0.5
+    assert r.receive("slow", mp(3, b"3"), 1.6) == [b"3", b"4"]
+    assert r.counters == {}
+
+
+def test_what_is_delivered_from_behind_a_gap_does_not_put_off_the_next_one() -> None:
+    """A silent link costs its patience once, not once for each of its fragments."""
+    r = reassembler("a", "silent", patience=0.5)
+    for number in range(1, 10, 2):
+        r.receive("a", mp(number, b"%d" % number), 0.0)
+    assert r.tick(0.5) == [b"1", b"3", b"5", b"7", b"9"]
+
+
 def test_each_gap_has_its_own_patience() -> None:
     r = reassembler("a", "b", patience=0.5)
     r.receive("a", mp(1, b"1"), 0.0)
