@@ -42,7 +42,7 @@ def changed(text: str, changes: Mapping[str, str]) -> str:
 
 
 def ours(section: str, rates: Sequence[int] = (FAST,), **changes: str) -> Callable[[Sequence[str]], str]:
-    """Our file as the page has it, with its last line as often as there are devices.
+    """Our file as the page has it, with its first line as often as there are devices.
 
     Args:
         section: of the page.
@@ -50,7 +50,7 @@ def ours(section: str, rates: Sequence[int] = (FAST,), **changes: str) -> Callab
         changes: tables that get lines of TOML besides, or, for a key that is there, instead.
     """
     head, _, slave = blocks(section, "toml")[0].partition("[[slave]]")
-    slave = slave.split("[[slave]]")[0]
+    slave = slave.split("[[slave]]")[0].rstrip() + f"\n{changes.pop('slave', '')}\n\n"
     for table, lines in changes.items():
         for line in lines.splitlines():
             key = line.split("=")[0]
@@ -86,9 +86,15 @@ class Pppd:
         for line in without:
             lines.remove(line)
         guest.write("/etc/ppp/peers/eqlbond", "\n".join([*lines, *more]))
-        for text in secrets:
-            for kind in ("chap", "pap"):
-                guest.write(f"/etc/ppp/{kind}-secrets", text)
+        if secrets:
+            self.secrets(section)
+
+    def secrets(self, section: str) -> None:
+        """Have the secrets of a section of the page, for both ways to use them."""
+        text = blocks(section, "text")[1]
+        for kind in ("chap", "pap"):
+            self.guest.write(f"/etc/ppp/{kind}-secrets", text)
+        self.guest.sh("chmod 600 /etc/ppp/*-secrets")
 
     def start(self, line: int, speed: int = FAST) -> Job:
         """Run one, on a line; `speed` is what termios is told."""
@@ -104,6 +110,14 @@ class Pppd:
                 job.until("using channel")
                 host.until_up(1)
         host.until_up(lines)
+
+    def agreed(self, line: int) -> tuple[set[str], set[str]]:
+        """LCP's options on a line, as pppd writes them: what it asked for, and what we did."""
+        said = self.jobs[line].output
+        theirs, our = (
+            re.findall(rf"{way} \[LCP ConfAck id=\S+ (.*)\]$", said, re.MULTILINE)[-1] for way in ("rcvd", "sent")
+        )
+        return set(re.findall("<.*?>", theirs)), set(re.findall("<.*?>", our))
 
     def said(self) -> str:
         """What all of them have said so far."""

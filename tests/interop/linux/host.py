@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
+import signal
 import subprocess
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from eqlbond.control import ControlClient, ControlError
 from tests.interop.linux.guest import Guest, Job, parse_ping
 from tests.interop.linux.image import Image
 from tests.interop.linux.pacer import Pacer
@@ -48,6 +51,10 @@ class HostJob:
         """End it."""
         self._process.terminate()
 
+    def interrupt(self) -> None:
+        """End it as Ctrl-C does."""
+        self._process.send_signal(signal.SIGINT)
+
 
 class Host(Router):
     """`eqlbond run` in a network namespace. `start()` starts it, `until_up(n)` waits for n lines."""
@@ -73,6 +80,31 @@ class Host(Router):
     def until_up(self, lines: int, seconds: float = 60.0) -> None:
         """Wait until the bond carries packets over so many lines."""
         until(lambda: self.up(lines), seconds)
+
+    def status(self) -> dict[str, Any]:
+        """What ``eqlbond status --json`` says, without a process for it."""
+
+        async def ask() -> Any:
+            async with ControlClient(self.socket) as client:
+                return await client.status()
+
+        try:
+            status: dict[str, Any] = asyncio.run(ask())
+        except ControlError as error:
+            raise Failed(str(error)) from error
+        return status
+
+    def until_said(self, text: str, seconds: float = 60.0) -> str:
+        """Wait until its log has a line with `text`; the line."""
+        found = ""
+
+        def look() -> str:
+            nonlocal found
+            found = next((line for line in self.log.read_text().splitlines() if text in line), "")
+            return found
+
+        until(look, seconds)
+        return found
 
     def lines(self) -> dict[str, dict[str, Any]]:
         """Statistics of the lines, by name."""
