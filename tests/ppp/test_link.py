@@ -343,6 +343,17 @@ class TestEnds:
         assert a.link.dead
         assert b.link.failure == "the peer closed the link: the operator is going home"
 
+    def test_who_closes_lets_the_peer_go_at_once(self) -> None:
+        """Else pppd's kernel goes on sending Multilink fragments on the link for a restart time."""
+        pair = joined(Ppp(), Ppp())
+        pair.run(5)
+        a, b = pair.ends
+        a.link.terminate(5.0)
+        a.settle(5.0)
+        pair.run(5.5)
+        assert a.link.dead
+        assert b.link.dead
+
     def test_terminate_before_anything_came(self) -> None:
         link = PppLink(Ppp(), random.Random(1))
         link.terminate(0.0)
