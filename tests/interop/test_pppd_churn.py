@@ -65,7 +65,7 @@ def tell(what: str, told: dict[str, Any], direction: str) -> None:
 
 
 def test_hang_up(guest: Guest, tmp_path: Path) -> None:
-    """The carrier of one of two lines falls at the guest, under datagrams at about half of what the lines carry."""
+    """The carrier of one of two lines falls at both ends, under datagrams at about half of what the lines carry."""
     with Bench(guest, tmp_path, [FAST] * 2, ours(CALL, slave=AGAIN)) as bench:
         host = bench.host
         pppd = Pppd(guest, CALL)
@@ -73,8 +73,10 @@ def test_hang_up(guest: Guest, tmp_path: Path) -> None:
         pppd.start_all(host, 2)
         flying = flows(bench, 120, 500, 0.05)
         wait(1.5)
+        bench.pacer.say("hangup 1")
         guest.hangup(1)
-        ended(pppd, 1)
+        assert "Modem hangup" in ended(pppd, 1)
+        bench.pacer.say("mend 1")
         pppd.start(1)
         out, back = (each.end() for each in flying)
         tell("hang-up", out, "to pppd")
