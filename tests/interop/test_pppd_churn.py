@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from tests.interop.linux.guest import Guest
 from tests.interop.linux.host import Bench, Datagrams
 from tests.interop.pppd import CALL, FAST, HERE, THERE, Pppd, exchange, ours, wait
+from tests.interop.routers import until
 
 pytestmark = pytest.mark.interop
 
@@ -123,6 +125,9 @@ def test_pppd_begins_again(guest: Guest, tmp_path: Path) -> None:
             job.kill("KILL")
         ended(pppd, 0)
         pppd.start(0).until("New bundle ppp0 created")
-        pppd.start(1)
+        pppd.start(1).until("Link attached to ppp0")
+        began = time.monotonic()
+        until(lambda: host.ping(THERE, 1))
+        print(f"\nnew pppds: answered {time.monotonic() - began:.1f} s after the second one was there")
         host.until_up(2)
         exchange(bench)
