@@ -19,6 +19,9 @@ from eqlbond.codec.multilink import BEGIN, END, decode_header, header_size, sequ
 from eqlbond.exceptions import ConfigurationError
 
 MOST_FRAGMENTS = 4096
+GRACE = 0.1
+"""Seconds. A deadline that is noticed later than that was overslept, on a busy machine: what came meanwhile may still
+stand in the ports, so it gets as much time to be read before it is taken for lost."""
 _WHOLE = BEGIN | END
 
 
@@ -74,6 +77,7 @@ class Reassembler:
         self._numbers: list[int] = []  # a heap of the keys of _waiting
         self._held = 0
         self._progress = -inf  # when a fragment last came in its turn, while others waited behind it
+        self._overslept = -inf  # when that was noticed last; what has come since may have another GRACE
         self._parts: list[bytes] | None = None
         self._size = 0
 
@@ -162,7 +166,12 @@ class Reassembler:
 
     def next_deadline(self) -> float | None:
         """When `tick` wants to be called; None: nothing waits."""
-        return max(self._waiting[self._numbers[0]][2], self._progress) + self.patience if self._numbers else None
+        return self._due(self._numbers[0]) if self._numbers else None
+
+    def _due(self, first: int) -> float:
+        """When what `first` waits for is given up."""
+        patience = self.patience
+        return max(self._waiting[first][2], self._progress, self._overslept + GRACE - patience) + patience
 
     def tick(self, now: float) -> list[bytes]:
         """Give up gaps that what is behind them has waited long enough for; returns the packets set free."""
@@ -237,7 +246,10 @@ class Reassembler:
             first = self._numbers[0]
             if first - 1 <= self._everyone_has(first):
                 self._skip(first, "lost by rule")
-            elif max(self._waiting[first][2], self._progress) + self.patience <= now:
+            elif (due := self._due(first)) <= now:
+                if now > due + GRACE and self._waiting[first][2] > self._overslept:
+                    self._overslept = now
+                    return
                 self._skip(first, "given up")
             elif self._held > self._most_bytes or len(self._waiting) > self._most_fragments:
                 self._skip(first, "overflow")
