@@ -8,31 +8,76 @@ import pytest
 
 from tests.interop.linux.guest import Guest
 from tests.interop.linux.host import Bench
-from tests.interop.pppd import CALL, CALLED, FAST, LINE, Pppd, exchange, ours
+from tests.interop.pppd import CALL, CALLED, FAST, HERE6, LINE, THERE6, Pppd, exchange, ours
 
 pytestmark = pytest.mark.interop
 
 
+def add_addresses(bench: Bench) -> None:
+    """Global IPv6 addresses, since those of PPP are link-local and programs need an interface's name with them."""
+    bench.host.sh("ip", "-6", "address", "add", f"{HERE6}/64", "dev", "eql0", "nodad")
+    bench.guest.sh(f"ip -6 address add {THERE6}/64 dev ppp0 nodad")
+
+
 def test_one_line(guest: Guest, tmp_path: Path) -> None:
-    """Plain PPP. pppd offers Van Jacobson's and other compression, which we refuse."""
+    """Plain PPP, IPv4 and IPv6. pppd offers Van Jacobson's compression and CCP, which we refuse."""
     with Bench(guest, tmp_path, [FAST], ours(LINE)) as bench:
         pppd = Pppd(guest, LINE)
         bench.host.start()
         pppd.start_all(bench.host, 1)
         exchange(bench)
+        assert "rcvd [IPCP ConfRej id=0x1 <compress VJ 0f 01>]" in pppd.said()
+        assert "Protocol-Reject for 'Compression Control Protocol' (0x80fd) received" in pppd.said()
 
 
-def test_we_call(guest: Guest, tmp_path: Path) -> None:
+def test_we_call_four_lines(guest: Guest, tmp_path: Path) -> None:
+    """CHAP in both directions; IPv6 by the identifiers of the two files."""
     with Bench(guest, tmp_path, [FAST] * 4, ours(CALL)) as bench:
         pppd = Pppd(guest, CALL)
         bench.host.start()
         pppd.start_all(bench.host, 4)
         exchange(bench)
+        assert len(bench.host.ping("fe80::2%eql0", 3, 0.1)) == 3
+        guest.sh("ping -6 -c 3 -i 0.2 -W 5 fe80::1%ppp0")
+        add_addresses(bench)
+        exchange(bench, HERE6, THERE6)
+        for line in bench.host.lines().values():
+            assert line["fragments_sent"] > 20
+            assert line["fragments_received"] > 20
 
 
 def test_we_are_called(guest: Guest, tmp_path: Path) -> None:
+    """PAP in both directions; pppd takes the addresses that we give."""
     with Bench(guest, tmp_path, [FAST] * 2, ours(CALLED)) as bench:
         pppd = Pppd(guest, CALLED)
         bench.host.start()
         pppd.start_all(bench.host, 2)
         exchange(bench)
+        assert "local  IP address 10.9.0.2" in pppd.said()
+        assert "local  LL address fe80::0000:0000:0000:0002" in pppd.said()
+        assert "PAP peer authentication succeeded" in pppd.said() or "PAP authentication succeeded" in pppd.said()
+
+
+def test_a_bundle_of_one(guest: Guest, tmp_path: Path) -> None:
+    """Multilink over a single line."""
+    with Bench(guest, tmp_path, [FAST], ours(CALL)) as bench:
+        pppd = Pppd(guest, CALL)
+        bench.host.start()
+        pppd.start_all(bench.host, 1)
+        exchange(bench)
+
+
+@pytest.mark.parametrize("called", [False, True])
+def test_unequal_lines(guest: Guest, tmp_path: Path, called: bool) -> None:
+    """57600 and 14400 bit/s. termios knows no 14400, so pppd is told speeds of the same ratio: its kernel splits by them."""
+    rates = [57600, 14400]
+    section = CALLED if called else CALL
+    with Bench(guest, tmp_path, rates, ours(section, rates)) as bench:
+        pppd = Pppd(guest, section)
+        bench.host.start()
+        pppd.start_all(bench.host, 2, [38400, 9600])
+        told = exchange(bench, gap=0.12)
+        for way, each in told.items():
+            bits = each["received"] * 10 / each["seconds"]
+            print(f"\n57600+14400, {way}, both ways at once: {bits / sum(rates):.1%} of bits/10, {each}")
+            assert bits > 0.5 * sum(rates)

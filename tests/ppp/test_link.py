@@ -259,6 +259,16 @@ class TestProtocolReject:
         peer.give(frame(0x80FD, b"x") * 100)
         assert len(self.rejects(peer)) == 1
 
+    def test_a_new_peer_is_told_at_once(self) -> None:
+        peer = Peer(Ppp(**PLAIN)).open()
+        peer.take()
+        peer.give(frame(0x80FD, b"x"))
+        assert len(self.rejects(peer)) == 1
+        peer.give(frame(LCP, ControlPacket(1, 77)))
+        peer.open_as_far_as_it_goes()
+        peer.give(frame(0x80FD, b"x"))
+        assert len(self.rejects(peer)) == 1
+
     def test_bounded_for_all(self) -> None:
         peer = Peer(Ppp(**PLAIN)).open()
         peer.take()
