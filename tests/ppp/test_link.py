@@ -265,7 +265,8 @@ class TestProtocolReject:
         peer.give(frame(0x80FD, b"x"))
         assert len(self.rejects(peer)) == 1
         peer.give(frame(LCP, ControlPacket(1, 77)))
-        peer.open_as_far_as_it_goes()
+        request = next(p for protocol, p in peer.take() if protocol == LCP and p.code == 1)
+        peer.give(frame(LCP, ControlPacket(2, request.identifier, request.data)))
         peer.give(frame(0x80FD, b"x"))
         assert len(self.rejects(peer)) == 1
 
