@@ -46,38 +46,30 @@ def test_we_call_four_lines(guest: Guest, tmp_path: Path) -> None:
             assert line["fragments_received"] > 20
 
 
-def test_we_are_called(guest: Guest, tmp_path: Path) -> None:
-    """PAP in both directions; pppd takes the addresses that we give."""
-    with Bench(guest, tmp_path, [FAST] * 2, ours(CALLED)) as bench:
+def test_we_are_called_on_one_line(guest: Guest, tmp_path: Path) -> None:
+    """A bundle of one. PAP in both directions; pppd takes the addresses that we give."""
+    with Bench(guest, tmp_path, [FAST], ours(CALLED)) as bench:
         pppd = Pppd(guest, CALLED)
-        bench.host.start()
-        pppd.start_all(bench.host, 2)
-        exchange(bench)
-        assert "local  IP address 10.9.0.2" in pppd.said()
-        assert "local  LL address fe80::0000:0000:0000:0002" in pppd.said()
-        assert "PAP peer authentication succeeded" in pppd.said() or "PAP authentication succeeded" in pppd.said()
-
-
-def test_a_bundle_of_one(guest: Guest, tmp_path: Path) -> None:
-    """Multilink over a single line."""
-    with Bench(guest, tmp_path, [FAST], ours(CALL)) as bench:
-        pppd = Pppd(guest, CALL)
         bench.host.start()
         pppd.start_all(bench.host, 1)
         exchange(bench)
+        for text in ("local  IP address 10.9.0.2", "local  LL address fe80::0000:0000:0000:0002", "New bundle ppp0"):
+            assert text in pppd.said()
+        assert "sent [PAP AuthAck" in pppd.said()
+        assert "rcvd [PAP AuthAck" in pppd.said()
 
 
-@pytest.mark.parametrize("called", [False, True])
-def test_unequal_lines(guest: Guest, tmp_path: Path, called: bool) -> None:
-    """57600 and 14400 bit/s. termios knows no 14400, so pppd is told speeds of the same ratio: its kernel splits by them."""
-    rates = [57600, 14400]
-    section = CALLED if called else CALL
+@pytest.mark.parametrize(("section", "rates"), [(CALL, (57600, 14400)), (CALLED, (115200, 28800))])
+def test_unequal_lines(guest: Guest, tmp_path: Path, section: str, rates: tuple[int, int]) -> None:
+    """termios knows no 14400 and no 28800, so pppd is told speeds of the same ratio: its kernel splits by them.
+
+    Echoes wait behind what pppd's kernel has put into the port, so it has to have more patience with slow lines.
+    """
     with Bench(guest, tmp_path, rates, ours(section, rates)) as bench:
-        pppd = Pppd(guest, section)
+        pppd = Pppd(guest, section, "lcp-echo-interval 5")
         bench.host.start()
         pppd.start_all(bench.host, 2, [38400, 9600])
-        told = exchange(bench, gap=0.12)
-        for way, each in told.items():
-            bits = each["received"] * 10 / each["seconds"]
-            print(f"\n57600+14400, {way}, both ways at once: {bits / sum(rates):.1%} of bits/10, {each}")
-            assert bits > 0.5 * sum(rates)
+        for way, told in exchange(bench, gap=0.1).items():
+            bits = told["received"] * 10 / told["seconds"]
+            print(f"\n{rates}, {way}, both ways at once: {bits / sum(rates):.1%} of bits/10, {told}")
+            assert bits > 0.4 * sum(rates)
