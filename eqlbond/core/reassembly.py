@@ -43,7 +43,7 @@ class Reassembler:
     Args:
         mrru: the largest packet, bytes, its protocol field not counted.
         short: short sequence numbers (12 bits) instead of long ones (24).
-        patience: seconds that what has arrived may wait for what is missing in front of it, while nothing comes in turn.
+        patience: seconds that what has arrived may wait for what is missing in front of it, with nothing in its turn.
         most_bytes: the most that may wait, bytes; beyond it the oldest gap is given up.
 
     Counters, in `counters`, by reason:

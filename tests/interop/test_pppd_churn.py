@@ -46,12 +46,13 @@ def test_lines_that_come_and_go(guest: Guest, tmp_path: Path) -> None:
         host.eqlbond("enslave", device, str(FAST), "--framing", "ppp", "--name", "line2")
         pppd.start(2)
         host.until_up(3)
-        exchange(bench)
+        wait(0.5)
         pinging.interrupt()
         said = pinging.wait(20, check=False)
         sent, answered = said.splitlines()[-2].split()[0], said.count("time=")
         print(f"\nlines come and go: {answered} of {sent} pings answered")
-        assert answered >= int(sent) - 1, said
+        assert answered >= int(sent) - 1, said  # the last one may be on its way
+        exchange(bench)
 
 
 def flows(bench: Bench, count: int, size: int, interval: float) -> tuple[Datagrams, Datagrams]:

@@ -9,7 +9,6 @@ import pytest
 from tests.interop.linux.guest import Guest
 from tests.interop.linux.host import Bench
 from tests.interop.pppd import CALL, CALLED, FAST, HERE, LINE, THERE, Pppd, exchange, ours
-from tests.interop.routers import until
 
 pytestmark = pytest.mark.interop
 

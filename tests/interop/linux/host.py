@@ -194,7 +194,7 @@ def transfer(
 
 
 class Datagrams:
-    """UDP, a datagram of `size` bytes of payload every `interval` seconds. Two may go at the same time, as transfers."""
+    """UDP, a datagram of `size` bytes of payload every `interval` seconds. Two may go at once, as transfers may."""
 
     def __init__(
         self, sender: Host | Guest, receiver: Host | Guest, address: str, count: int, size: int, interval: float
