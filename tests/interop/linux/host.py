@@ -194,13 +194,25 @@ def transfer(
 
 
 class Datagrams:
-    """UDP, a datagram of `size` bytes of payload every `interval` seconds. Two may go at once, as transfers may."""
+    """UDP, a datagram of `size` bytes of payload every `interval` seconds. Two may go at once, as transfers may.
+
+    Args:
+        address: the receiver's.
+        patience: seconds without one after which the receiver takes the rest for lost.
+    """
 
     def __init__(
-        self, sender: Host | Guest, receiver: Host | Guest, address: str, count: int, size: int, interval: float
+        self,
+        sender: Host | Guest,
+        receiver: Host | Guest,
+        address: str,
+        count: int,
+        size: int,
+        interval: float,
+        patience: float = 5.0,
     ) -> None:
         self._seconds = 60 + count * interval
-        self._collecting = start(receiver, f"peer collect {address} 5002 {count} 5")
+        self._collecting = start(receiver, f"peer collect {address} 5002 {count} {patience}")
         self._collecting.until("ready")
         self._flooding = start(sender, f"peer flood {address} 5002 {count} {size} {interval}")
 
