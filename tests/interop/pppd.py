@@ -146,6 +146,19 @@ def both(bench: Bench) -> tuple[tuple[int, int], tuple[int, int]]:
     return counted(bench.host), counters(bench.guest)
 
 
+def at_rest(bench: Bench) -> tuple[tuple[int, int], tuple[int, int]]:
+    """The same, when nothing is on its way."""
+    now = both(bench)
+
+    def still() -> bool:
+        nonlocal now
+        before, now = now, both(bench)
+        return before == now
+
+    until(still, 15)
+    return now
+
+
 def wrong(bench: Bench) -> dict[str, int]:
     """What had to be dropped at either end for being wrong, or was missing."""
     status = bench.host.status()["bond"]
@@ -170,7 +183,7 @@ def exchange(bench: Bench, here: str = HERE, there: str = THERE, gap: float = 0.
         What was said of the two transfers, ours first.
     """
     host, guest = bench.host, bench.guest
-    before, wrong_before = both(bench), wrong(bench)
+    before, wrong_before = at_rest(bench), wrong(bench)
     assert len(host.ping(there, 3, 0.1)) == 3
     assert len(guest.ping(here, 3, 0.1)) == 3
     flying = Datagrams(host, guest, there, 40, 500, gap), Datagrams(guest, host, here, 40, 500, gap)
