@@ -24,7 +24,7 @@ def ended(pppd: Pppd, line: int) -> str:
 
 
 def test_lines_that_come_and_go(guest: Guest, tmp_path: Path) -> None:
-    """Late, politely in both directions, and again; a ping that runs all the time is always answered."""
+    """Late, politely in both directions, and again; a ping that runs all the time is answered."""
     with Bench(guest, tmp_path, [FAST] * 3, ours(CALL, slave=AGAIN)) as bench:
         host = bench.host
         pppd = Pppd(guest, CALL)
@@ -51,7 +51,8 @@ def test_lines_that_come_and_go(guest: Guest, tmp_path: Path) -> None:
         said = pinging.wait(20, check=False)
         sent, answered = said.splitlines()[-2].split()[0], said.count("time=")
         print(f"\nlines come and go: {answered} of {sent} pings answered")
-        assert answered >= int(sent) - 1, said  # the last one may be on its way
+        # One may be on its way as a line leaves, at each of the two times, and one at the end.
+        assert answered >= int(sent) - 3, f"{answered} of {sent}: {said}"
         exchange(bench)
 
 
