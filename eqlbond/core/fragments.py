@@ -15,7 +15,7 @@ from collections.abc import Sequence
 import attrs
 
 from eqlbond.codec.hdlc import default_protocol
-from eqlbond.codec.multilink import MP, encode_header, encode_protocol, header_size
+from eqlbond.codec.multilink import MP, encode_header, encode_protocol, header_size, sequence_space
 from eqlbond.packet import Packet
 
 
@@ -128,6 +128,16 @@ class Fragmenter:
                 header = encode_header(each.number, each.begin, each.end, self._short)
                 each.payload = header + each.payload[self._header :]
                 each.sized_for = None
+
+    def suit_a_new_bundle(self) -> None:
+        """The peer may have begun the bundle anew, so that it expects 0 and takes what is half the space ahead for old.
+
+        In that half the numbers go on with the next 0. To a peer that still has the old bundle this is a gap, which
+        is ahead as well: the numbers rise in any case.
+        """
+        space = sequence_space(self._short)
+        if self._next % space >= space // 2:
+            self._next += space - self._next % space
 
     def withdraw(self) -> None:
         """All that has no number was taken back, to be cut again."""

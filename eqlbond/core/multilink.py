@@ -19,6 +19,7 @@ from eqlbond.ppp.network import Network
 from eqlbond.ppp.phases import PeerIdentity
 
 _LCP = 0xC021
+_CONFIGURE_REQUEST = b"\x01"
 _MRU_ROOM = 8  # MP header and protocol field, so that a packet of the MRRU's size fits into one frame
 
 
@@ -152,8 +153,7 @@ class Mux:
                     else:
                         self._deliver(connection, data, now, delivered)
             elif packet.protocol in self.network.protocols:
-                self.network.receive(packet, now)
-                self.stirred = True
+                self._network_packet(connection, packet, now)
             elif permits(packet.protocol):
                 delivered.append(packet)  # sent beside the bundle, where order did not matter
             else:
@@ -213,14 +213,26 @@ class Mux:
         if self.network.permits(protocol):
             delivered.append(packet)
         elif protocol in self.network.protocols:
-            self.network.receive(packet, now)
-            self.stirred = True
+            self._network_packet(connection, packet, now)
         elif protocol == _LCP:
             self._discard("LCP inside the bundle")  # section 2: LCP belongs to the links
         else:
             self._discard("network not open" if protocol in (0x21, 0x57) else "unknown protocol")
             if connection is not None and protocol not in (0x21, 0x57):
                 connection.link.reject_protocol(packet, now)
+
+    def _network_packet(self, connection: PppConnection | None, packet: Packet, now: float) -> None:
+        """A packet of a network control protocol. Its answer goes by the link that it came by.
+
+        A peer that was restarted makes a bundle of the first link that it hears of, while we may still hold others
+        to a process of its that is gone.
+        """
+        if connection in self.links and len(self.links) > 1:
+            self.links = {connection: None, **self.links}
+        self.network.receive(packet, now)
+        self.stirred = True
+        if packet.payload[:1] == _CONFIGURE_REQUEST and len(self.links) > 1:
+            self.fragmenter.suit_a_new_bundle()
 
     def _discard(self, reason: str) -> None:
         self.discarded[reason] = self.discarded.get(reason, 0) + 1

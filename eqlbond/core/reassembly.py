@@ -2,13 +2,16 @@
 
 A fragment is lost for sure when every link has delivered one with a higher number (the RFC's M rule). A link that is
 idle or silent would stall that rule for ever, so there is a timer as well: what waits behind a gap waits no longer
-than `patience` seconds from its own arrival. Nothing is delivered out of order, twice, or with a piece missing.
+than `patience` seconds from its own arrival, or from the last fragment that came in its turn: a link that brings those
+is working off a queue of its own, and the missing one may stand in it. (A kernel's serial port holds 4096 bytes and
+more, which is more than 4 s at 9600 bit/s.) Nothing is delivered out of order, twice, or with a piece missing.
 """
 
 from __future__ import annotations
 
 from collections.abc import Hashable
 from heapq import heappop, heappush
+from math import inf
 
 import attrs
 
@@ -16,6 +19,9 @@ from eqlbond.codec.multilink import BEGIN, END, decode_header, header_size, sequ
 from eqlbond.exceptions import ConfigurationError
 
 MOST_FRAGMENTS = 4096
+GRACE = 0.1
+"""Seconds. A deadline that is noticed later than that was overslept, on a busy machine: what came meanwhile may still
+stand in the ports, so it gets as much time to be read before it is taken for lost."""
 _WHOLE = BEGIN | END
 
 
@@ -37,7 +43,7 @@ class Reassembler:
     Args:
         mrru: the largest packet, bytes, its protocol field not counted.
         short: short sequence numbers (12 bits) instead of long ones (24).
-        patience: seconds that what has arrived may wait for what is missing in front of it.
+        patience: seconds that what has arrived may wait for what is missing in front of it, with nothing in its turn.
         most_bytes: the most that may wait, bytes; beyond it the oldest gap is given up.
 
     Counters, in `counters`, by reason:
@@ -70,6 +76,8 @@ class Reassembler:
         self._waiting: dict[int, tuple[int, bytes, float]] = {}  # number: flags, data, arrival
         self._numbers: list[int] = []  # a heap of the keys of _waiting
         self._held = 0
+        self._progress = -inf  # when a fragment last came in its turn, while others waited behind it
+        self._overslept = -inf  # when that was noticed last; what has come since may have another GRACE
         self._parts: list[bytes] | None = None
         self._size = 0
 
@@ -146,6 +154,7 @@ class Reassembler:
             self._next += 1
             self._append(flags, data, packets)
             if self._numbers:
+                self._progress = now
                 self._run(packets)
         else:
             self._waiting[number] = flags, data, now
@@ -157,7 +166,12 @@ class Reassembler:
 
     def next_deadline(self) -> float | None:
         """When `tick` wants to be called; None: nothing waits."""
-        return self._waiting[self._numbers[0]][2] + self.patience if self._numbers else None
+        return self._due(self._numbers[0]) if self._numbers else None
+
+    def _due(self, first: int) -> float:
+        """When what `first` waits for is given up."""
+        patience = self.patience
+        return max(self._waiting[first][2], self._progress, self._overslept + GRACE - patience) + patience
 
     def tick(self, now: float) -> list[bytes]:
         """Give up gaps that what is behind them has waited long enough for; returns the packets set free."""
@@ -232,7 +246,10 @@ class Reassembler:
             first = self._numbers[0]
             if first - 1 <= self._everyone_has(first):
                 self._skip(first, "lost by rule")
-            elif self._waiting[first][2] + self.patience <= now:
+            elif (due := self._due(first)) <= now:
+                if now > due + GRACE and self._waiting[first][2] > self._overslept:
+                    self._overslept = now
+                    return
                 self._skip(first, "given up")
             elif self._held > self._most_bytes or len(self._waiting) > self._most_fragments:
                 self._skip(first, "overflow")

@@ -64,6 +64,7 @@ class Lcp(ControlProtocol):
     protocol = LCP_PROTOCOL
     name = "LCP"
     layer = "the link"
+    parts_at_once = True
 
     def __init__(self, config: Ppp, random: RandomSource) -> None:
         super().__init__(random, config.timing, passive=config.role == "answerer")

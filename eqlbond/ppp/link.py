@@ -373,6 +373,7 @@ class PppLink:
         self._passed = frozenset()
         self._authentications = []
         self._authenticator = None
+        self._rejected_at.clear()  # the peer may be another one, which has not been told yet
         if was is Phase.AUTHENTICATE and self.lcp.state is State.STOPPING and self.config.auth is not None:
             self._failure = self._failure or f"{self.lcp.failure} (during authentication: a wrong name or secret?)"
         if self.lcp.state in (State.CLOSING, State.STOPPING):

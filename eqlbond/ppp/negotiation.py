@@ -40,6 +40,13 @@ class ControlProtocol:
     name: ClassVar[str]
     layer: ClassVar[str]
     """What the protocol opens and closes, for people."""
+    parts_at_once: ClassVar[bool] = False
+    """Whether the peer's Terminate-Ack is answered by one of ours.
+
+    A peer whose link we closed waits a restart time before it takes the link away (RFC 1661 section 4.2), and pppd's
+    kernel sends Multilink fragments on it until then. A Terminate-Ack that nobody asked for says that we are in Closed
+    (section 5.5), and ends its wait: RTA in Stopping is tlf/3.
+    """
 
     def __init__(self, random: RandomSource, timing: Timing, *, passive: bool = False) -> None:
         self.state = State.INITIAL
@@ -320,6 +327,8 @@ class ControlProtocol:
 
     def _terminate_ack(self, packet: ControlPacket, now: float) -> None:
         self._heard = True
+        if self.state is State.CLOSING and self.parts_at_once:
+            self.send(control.TERMINATE_ACK, packet.identifier, b"")
         self._drive(FsmEvent.TERMINATE_ACK, now, packet)
 
     def _code_reject(self, packet: ControlPacket, now: float) -> None:

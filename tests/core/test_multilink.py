@@ -412,6 +412,40 @@ def test_the_network_protocols_do_not_hang_on_a_link_that_is_dead() -> None:
     assert joined.b.bundle.up
 
 
+def test_network_control_packets_are_answered_by_the_link_that_they_came_by() -> None:
+    """A peer that was restarted speaks on one link, while others are still held to a process of its that is gone."""
+    joined = Joined(28800, 28800, 28800).open()
+    mux = joined.a.bundle._mux
+    assert mux is not None
+    for link in list(mux.links)[::-1]:
+        mux.receive(link, [Packet(bytes([1, 77, 0, 4]), 0x8021)], joined.now)  # a Configure-Request
+        mux.flush(joined.now)
+        assert link.take_output()
+        assert not any(other.take_output() for other in mux.links if other is not link)
+
+
+@pytest.mark.parametrize("short", [False, True])
+def test_the_numbers_suit_a_bundle_that_the_peer_has_begun_anew(short: bool) -> None:
+    """It expects 0, and takes what is half of the space ahead for old. To the old bundle it is a gap."""
+    space = 1 << (12 if short else 24)
+    for used, now in ((0, 0), (5, 5), (space // 2 - 1, space // 2 - 1), (space // 2, space), (space - 1, space)):
+        fragmenter = Fragmenter(short=short)
+        fragmenter._next = used
+        fragmenter.suit_a_new_bundle()
+        assert fragmenter.next_number == now
+        fragmenter.suit_a_new_bundle()
+        assert fragmenter.next_number == now
+
+
+def test_a_peer_that_negotiates_its_network_anew_is_taken_for_a_new_bundle() -> None:
+    joined = Joined(28800, 28800, multilink=Multilink(short=True)).open()
+    mux = joined.a.bundle._mux
+    assert mux is not None
+    mux.fragmenter._next = 3000
+    mux.receive(next(iter(mux.links)), [Packet(bytes([1, 77, 0, 4]), 0x8021)], joined.now)
+    assert mux.fragmenter.next_number == 4096
+
+
 # -- lines that die and return
 
 

@@ -472,6 +472,7 @@ def test_signals_of_a_life() -> None:
     steps = lcp.take_steps()
     assert steps[0] is Signal.DOWN
     lcp.receive(ControlPacket(6, 1).encode(), 3)
-    assert lcp.take_steps() == [Signal.FINISHED]
+    steps = lcp.take_steps()
+    assert steps == [ControlPacket(6, 1).encode(), Signal.FINISHED], "so that the peer waits no longer, either"
     lcp.down(4)
     assert lcp.state is State.INITIAL

@@ -267,6 +267,17 @@ class TestProtocolReject:
         peer.give(frame(0x80FD, b"x") * 100)
         assert len(self.rejects(peer)) == 1
 
+    def test_a_new_peer_is_told_at_once(self) -> None:
+        peer = Peer(Ppp(**PLAIN)).open()
+        peer.take()
+        peer.give(frame(0x80FD, b"x"))
+        assert len(self.rejects(peer)) == 1
+        peer.give(frame(LCP, ControlPacket(1, 77)))
+        request = next(p for protocol, p in peer.take() if protocol == LCP and p.code == 1)
+        peer.give(frame(LCP, ControlPacket(2, request.identifier, request.data)))
+        peer.give(frame(0x80FD, b"x"))
+        assert len(self.rejects(peer)) == 1
+
     def test_bounded_for_all(self) -> None:
         peer = Peer(Ppp(**PLAIN)).open()
         peer.take()
@@ -350,6 +361,17 @@ class TestEnds:
         pair.run(20)
         assert a.link.dead
         assert b.link.failure == "the peer closed the link: the operator is going home"
+
+    def test_who_closes_lets_the_peer_go_at_once(self) -> None:
+        """Else pppd's kernel goes on sending Multilink fragments on the link for a restart time."""
+        pair = joined(Ppp(), Ppp())
+        pair.run(5)
+        a, b = pair.ends
+        a.link.terminate(5.0)
+        a.settle(5.0)
+        pair.run(5.5)
+        assert a.link.dead
+        assert b.link.dead
 
     def test_terminate_before_anything_came(self) -> None:
         link = PppLink(Ppp(), random.Random(1))

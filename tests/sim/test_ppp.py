@@ -52,9 +52,18 @@ def test_multilink_keeps_order_whatever_the_lines_do(scheduler):
     assert sum(result.lost.values()) < 0.1 * result.sent
 
 
-def test_fragments_that_come_too_late_are_said_to_be_lost_in_reassembly():
-    """Taking turns, the slow line's fragments come seconds behind, and the far end does not wait for ever."""
+def test_a_slow_line_that_works_off_its_queue_is_waited_for():
+    """Taking turns, its fragments come seconds behind, one after the other."""
     result = simulate(ppp(57600, 14400, 9600), Bulk(100_000), RoundRobin(), multilink=Multilink())
+    assert result.lost == {}
+    assert result.reordered == 0
+
+
+def test_fragments_that_come_too_late_are_said_to_be_lost_in_reassembly():
+    """A line whose delay varies by far more than the patience: the far end does not wait for ever."""
+    lines = [SimLine(57600, framing=Ppp()), SimLine(57600, framing=Ppp(), jitter=3.0)]
+    trace = Trace([(10.0 + 0.2 * n, 400) for n in range(40)])
+    result = simulate(lines, trace, RoundRobin(), multilink=Multilink())
     assert set(result.lost) == {"reassembly"}
     assert result.sent == result.delivered + result.lost["reassembly"]
     assert result.reordered == 0

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
+import signal
 import subprocess
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from eqlbond.control import ControlClient, ControlError
 from tests.interop.linux.guest import Guest, Job, parse_ping
 from tests.interop.linux.image import Image
 from tests.interop.linux.pacer import Pacer
@@ -48,6 +51,10 @@ class HostJob:
         """End it."""
         self._process.terminate()
 
+    def interrupt(self) -> None:
+        """End it as Ctrl-C does."""
+        self._process.send_signal(signal.SIGINT)
+
 
 class Host(Router):
     """`eqlbond run` in a network namespace. `start()` starts it, `until_up(n)` waits for n lines."""
@@ -73,6 +80,31 @@ class Host(Router):
     def until_up(self, lines: int, seconds: float = 60.0) -> None:
         """Wait until the bond carries packets over so many lines."""
         until(lambda: self.up(lines), seconds)
+
+    def status(self) -> dict[str, Any]:
+        """What ``eqlbond status --json`` says, without a process for it."""
+
+        async def ask() -> Any:
+            async with ControlClient(self.socket) as client:
+                return await client.status()
+
+        try:
+            status: dict[str, Any] = asyncio.run(ask())
+        except ControlError as error:
+            raise Failed(str(error)) from error
+        return status
+
+    def until_said(self, text: str, seconds: float = 60.0) -> str:
+        """Wait until its log has a line with `text`; the line."""
+        found = ""
+
+        def look() -> str:
+            nonlocal found
+            found = next((line for line in self.log.read_text().splitlines() if text in line), "")
+            return found
+
+        until(look, seconds)
+        return found
 
     def lines(self) -> dict[str, dict[str, Any]]:
         """Statistics of the lines, by name."""
@@ -125,33 +157,72 @@ def start(end: Host | Guest, command: str) -> Job | HostJob:
     return end.spawn(command) if isinstance(end, Guest) else end.job(command)
 
 
-def transfer(
-    sender: Host | Guest, receiver: Host | Guest, address: str, file: str = "/sample", seconds: float = 300.0
-) -> dict[str, Any]:
-    """A file by TCP with cubic; what the sender and the receiver say of it, checked to be whole and the same.
+class Transfer:
+    """A file on its way by TCP with cubic. Two may go at the same time, in opposite directions.
 
     Args:
         address: the receiver's.
         file: ``/sample``, or ``/data``, which is the file of the 1995 report.
         seconds: after which it is given up.
     """
-    target = "/tmp/received" if isinstance(receiver, Guest) else str(receiver.file.parent / "received")
-    listening = start(receiver, f"peer receive {address} 5001 {target} {seconds}")
-    listening.until("ready")
-    sending = start(sender, f"peer send {address} 5001 {file} cubic {seconds}")
-    told: dict[str, Any] = {**sending.told(seconds + 60), **listening.told(60)}
-    assert told["whole"], told
-    check = ["sha256sum", target]
-    got = receiver.sh(" ".join(check)) if isinstance(receiver, Guest) else sh(*check)
-    assert got.split()[0] == hashlib.sha256(receiver.image.files[file].read_bytes()).hexdigest(), told
-    return told
+
+    def __init__(
+        self, sender: Host | Guest, receiver: Host | Guest, address: str, file: str = "/sample", seconds: float = 300.0
+    ) -> None:
+        self._receiver, self._file, self._seconds = receiver, file, seconds
+        self._target = "/tmp/received" if isinstance(receiver, Guest) else str(receiver.file.parent / "received")
+        self._listening = start(receiver, f"peer receive {address} 5001 {self._target} {seconds}")
+        self._listening.until("ready")
+        self._sending = start(sender, f"peer send {address} 5001 {file} cubic {seconds}")
+
+    def end(self) -> dict[str, Any]:
+        """What the sender and the receiver say of it, checked to be whole and the same."""
+        told: dict[str, Any] = {**self._sending.told(self._seconds + 60), **self._listening.told(60)}
+        assert told["whole"], told
+        check = ["sha256sum", self._target]
+        receiver = self._receiver
+        got = receiver.sh(" ".join(check)) if isinstance(receiver, Guest) else sh(*check)
+        assert got.split()[0] == hashlib.sha256(receiver.image.files[self._file].read_bytes()).hexdigest(), told
+        return told
+
+
+def transfer(
+    sender: Host | Guest, receiver: Host | Guest, address: str, file: str = "/sample", seconds: float = 300.0
+) -> dict[str, Any]:
+    """A whole `Transfer`."""
+    return Transfer(sender, receiver, address, file, seconds).end()
+
+
+class Datagrams:
+    """UDP, a datagram of `size` bytes of payload every `interval` seconds. Two may go at once, as transfers may.
+
+    Args:
+        address: the receiver's.
+        patience: seconds without one after which the receiver takes the rest for lost.
+    """
+
+    def __init__(
+        self,
+        sender: Host | Guest,
+        receiver: Host | Guest,
+        address: str,
+        count: int,
+        size: int,
+        interval: float,
+        patience: float = 5.0,
+    ) -> None:
+        self._seconds = 60 + count * interval
+        self._collecting = start(receiver, f"peer collect {address} 5002 {count} {patience}")
+        self._collecting.until("ready")
+        self._flooding = start(sender, f"peer flood {address} 5002 {count} {size} {interval}")
+
+    def end(self) -> dict[str, Any]:
+        """What both ends say of it."""
+        return {**self._flooding.told(self._seconds), **self._collecting.told(60)}
 
 
 def datagrams(
     sender: Host | Guest, receiver: Host | Guest, address: str, count: int, size: int, interval: float
 ) -> dict[str, Any]:
-    """UDP, a datagram of `size` bytes of payload every `interval` seconds; what both ends say of it."""
-    collecting = start(receiver, f"peer collect {address} 5002 {count} 5")
-    collecting.until("ready")
-    flooding = start(sender, f"peer flood {address} 5002 {count} {size} {interval}")
-    return {**flooding.told(60 + count * interval), **collecting.told(60)}
+    """All of `Datagrams`."""
+    return Datagrams(sender, receiver, address, count, size, interval).end()

@@ -1,0 +1,75 @@
+"""Debian's pppd over one line and over bundles, as docs/peers/pppd.md has it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.interop.linux.guest import Guest
+from tests.interop.linux.host import Bench
+from tests.interop.pppd import CALL, CALLED, FAST, HERE6, LINE, THERE6, Pppd, exchange, ours
+
+pytestmark = pytest.mark.interop
+
+
+def add_addresses(bench: Bench) -> None:
+    """Global IPv6 addresses, since those of PPP are link-local and programs need an interface's name with them."""
+    bench.host.sh("ip", "-6", "address", "add", f"{HERE6}/64", "dev", "eql0", "nodad")
+    bench.guest.sh(f"ip -6 address add {THERE6}/64 dev ppp0")
+
+
+def test_one_line(guest: Guest, tmp_path: Path) -> None:
+    """Plain PPP, IPv4 and IPv6. pppd offers Van Jacobson's compression and CCP, which we refuse."""
+    with Bench(guest, tmp_path, [FAST], ours(LINE)) as bench:
+        pppd = Pppd(guest, LINE)
+        bench.host.start()
+        pppd.start_all(bench.host, 1)
+        exchange(bench)
+        assert "rcvd [IPCP ConfRej id=0x1 <compress VJ 0f 01>]" in pppd.said()
+        assert "Protocol-Reject for 'Compression Control Protocol' (0x80fd) received" in pppd.said()
+
+
+def test_we_call_four_lines(guest: Guest, tmp_path: Path) -> None:
+    """CHAP in both directions; IPv6 by the identifiers of the two files."""
+    with Bench(guest, tmp_path, [FAST] * 4, ours(CALL)) as bench:
+        pppd = Pppd(guest, CALL)
+        bench.host.start()
+        pppd.start_all(bench.host, 4)
+        exchange(bench)
+        assert len(bench.host.ping("fe80::2%eql0", 3, 0.1)) == 3
+        guest.sh("ping -6 -c 3 -i 0.2 -W 5 fe80::1%ppp0")
+        add_addresses(bench)
+        exchange(bench, HERE6, THERE6)
+        for line in bench.host.lines().values():
+            assert line["fragments_sent"] > 20
+            assert line["fragments_received"] > 20
+
+
+def test_we_are_called_on_one_line(guest: Guest, tmp_path: Path) -> None:
+    """A bundle of one. PAP in both directions; pppd takes the addresses that we give."""
+    with Bench(guest, tmp_path, [FAST], ours(CALLED)) as bench:
+        pppd = Pppd(guest, CALLED)
+        bench.host.start()
+        pppd.start_all(bench.host, 1)
+        exchange(bench)
+        for text in ("local  IP address 10.9.0.2", "local  LL address fe80::0000:0000:0000:0002", "New bundle ppp0"):
+            assert text in pppd.said()
+        assert "sent [PAP AuthAck" in pppd.said()
+        assert "rcvd [PAP AuthAck" in pppd.said()
+
+
+@pytest.mark.parametrize(("section", "rates"), [(CALL, (57600, 14400)), (CALLED, (115200, 28800))])
+def test_unequal_lines(guest: Guest, tmp_path: Path, section: str, rates: tuple[int, int]) -> None:
+    """termios knows no 14400 and no 28800, so pppd is told speeds of the same ratio: its kernel splits by them.
+
+    Echoes wait behind what pppd's kernel has put into the port, so it has to have more patience with slow lines.
+    """
+    with Bench(guest, tmp_path, rates, ours(section, rates)) as bench:
+        pppd = Pppd(guest, section, "lcp-echo-interval 5")
+        bench.host.start()
+        pppd.start_all(bench.host, 2, [38400, 9600])
+        for way, told in exchange(bench, gap=0.1).items():
+            bits = told["received"] * 10 / told["seconds"]
+            print(f"\n{rates}, {way}, both ways at once: {bits / sum(rates):.1%} of bits/10, {told}")
+            assert bits > 0.4 * sum(rates)
