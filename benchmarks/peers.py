@@ -232,7 +232,7 @@ def table(results: Sequence[dict[str, Any]]) -> Table:
         shown.add(row["case"], lines, row["mtu"], row["system"], row["qdisc"], *figures, packets, remark)
     shown.note(
         "% of framing: the least time in which the lines carry the segments (52 bytes of headers each, with time "
-        "stamps; escapes as in the data; two ENDs a packet by SLIP, 9 bytes of headers a packet by PPP Multilink), over "
+        "stamps; escapes as in the data; two ENDs a packet by SLIP, 9 bytes of headers by PPP Multilink), over "
         "the time from accept to the last byte"
     )
     shown.note("% of bits/10: the file's bytes alone, against a byte for ten bits of the sum of the rates")
