@@ -105,6 +105,7 @@ class _Transfer:
             "percent_of_framing": 100 * ideal(system, self._file, received) / seconds,
             "percent_of_bits": 100 * received * 10 / (sum(system.rates) * seconds),
             "out_of_order": told["out_of_order"] / max(segments, 1),
+            "overtaken": None if told["overtaken"] < 0 else told["overtaken"] / max(segments, 1),
             "retransmits": told["retransmits"],
             "seconds": seconds,
             "bytes": received,

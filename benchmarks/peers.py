@@ -213,6 +213,7 @@ def table(results: Sequence[dict[str, Any]]) -> Table:
             Column("% of framing", ".1f"),
             Column("% of bits/10", ".1f"),
             Column("out of order", ".1%"),
+            Column("overtaken", ".1%"),
             Column("retr."),
             Column("ping ms", ".0f"),
             Column("busy ms", ".0f"),
@@ -225,8 +226,8 @@ def table(results: Sequence[dict[str, Any]]) -> Table:
     )
     for row in results:
         remark = row.get("failed") or (f"given up after {row['seconds']:.0f} s" if row.get("given_up") else "")
-        keys = ("percent_of_framing", "percent_of_bits", "out_of_order", "retransmits", "ping_ms", "ping_under_load_ms")
-        figures = [row.get(key) for key in (*keys, "cut", "outage_seconds", "lost")]
+        keys = ("percent_of_framing", "percent_of_bits", "out_of_order", "overtaken", "retransmits")
+        figures = [row.get(key) for key in (*keys, "ping_ms", "ping_under_load_ms", "cut", "outage_seconds", "lost")]
         lines = "+".join(map(str, row["lines"]))
         packets = row.get("packets", row.get("segments"))
         shown.add(row["case"], lines, row["mtu"], row["system"], row["qdisc"], *figures, packets, remark)
@@ -237,7 +238,11 @@ def table(results: Sequence[dict[str, Any]]) -> Table:
     )
     shown.note("% of bits/10: the file's bytes alone, against a byte for ten bits of the sum of the rates")
     shown.note("given up: the shares count the bytes that had arrived by then")
-    shown.note("out of order: of the segments or datagrams that came, those that an earlier one came after")
+    shown.note(
+        "out of order: of the segments, those that had to wait for one before them (TCPOFOQueue), because that was "
+        "overtaken, or because it was dropped and sent again; of the datagrams, those that were overtaken"
+    )
+    shown.note("overtaken: of the segments, those that one that was sent later came before (by IPv4's identification)")
     shown.note("ping: round trip, median; 1400 bytes on idle lines, 64 bytes while a transfer runs")
     shown.note(
         "stream: 100 bytes every 50 ms; outage: the longest gap at the far end beyond that; burst: 20 of 1000 bytes"
