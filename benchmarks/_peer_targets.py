@@ -73,17 +73,24 @@ class _Judge:
         self._say(what, kernel, "" if kernel is None else f"<= {factor * kernel:.0f}", ours, reached)
 
     def cut(self, what: str, kind: str, case: str, key: str, most: float | None) -> None:
-        kernel, ours = (self._find(f"{end}-multilink", key, cut=kind, case=case) for end in ("kernel", "eqlbond"))
+        kernel, ours = (
+            max(self._all(f"{end}-multilink", key, cut=kind, case=case), default=None) for end in ("kernel", "eqlbond")
+        )
         reached = None if most is None or ours is None else ours <= most
         self._say(what, kernel, "to be stated" if most is None else f"<= {most:g}", ours, reached)
 
     def _find(self, system: str, key: str, **wanted: Any) -> float | None:
-        """The first such figure; the kernel's with Debian's qdisc come before the extra ones."""
-        for row in self._results:
-            known = row["system"] == system and row.get(key) is not None and row["qdisc"] != "pfifo_fast"
-            if known and all(row[name] == value for name, value in wanted.items()):
-                return float(row[key])
-        return None
+        """The first such figure."""
+        return next(iter(self._all(system, key, **wanted)), None)
+
+    def _all(self, system: str, key: str, **wanted: Any) -> list[float]:
+        """Such figures; the kernel's with Debian's qdisc, not those of the extra rows."""
+        return [
+            float(row[key])
+            for row in self._results
+            if row["system"] == system and row.get(key) is not None and row["qdisc"] != "pfifo_fast"
+            if all(row[name] == value for name, value in wanted.items())
+        ]
 
     def _say(self, what: str, kernel: float | None, bound: str, ours: float | None, reached: bool | None) -> None:
         verdict = "not measured" if ours is None else "" if reached is None else "reached" if reached else "SHORT"

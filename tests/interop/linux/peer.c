@@ -220,6 +220,8 @@ static int send_file(int argc, char **argv)
 			struct pollfd p = {sock, POLLOUT, 0};
 			if (poll(&p, 1, 1000) > 0) {
 				ssize_t m = send(sock, buffer + done, n - done, MSG_DONTWAIT | MSG_NOSIGNAL);
+				if (m < 0 && (errno == EPIPE || errno == ECONNRESET))
+					goto late; /* the receiver has given it up */
 				if (m < 0 && errno != EAGAIN)
 					fail("send");
 				if (m > 0)
