@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from doctest import ELLIPSIS
 
@@ -11,10 +12,12 @@ from sybil.document import PythonDocStringDocument
 from sybil.parsers import markdown, myst, rest
 from sybil.sybil import SybilCollection
 
+from tests.examples import examples
+
 # Deadlines of single examples would measure the machine's load, not the code.
-settings.register_profile("eqlbond", deadline=None)
+settings.register_profile("eqlbond", deadline=None, max_examples=examples(30))
 # In CI a change is judged by the same examples each time; elsewhere each run tries new ones.
-settings.register_profile("ci", deadline=None, derandomize=True)
+settings.register_profile("ci", settings.get_profile("eqlbond"), derandomize=True)
 settings.load_profile("ci" if os.environ.get("CI") else "eqlbond")
 
 # An example that needs hardware is left out by a comment above it: <!-- skip: next "needs a serial port" -->
@@ -37,3 +40,9 @@ pytest_collect_file = SybilCollection(
         ),
     ]
 ).pytest()
+
+
+def pytest_collection_finish() -> None:
+    """What the collection has made stays to the end: no search for garbage has to walk through it again."""
+    gc.collect()
+    gc.freeze()

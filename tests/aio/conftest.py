@@ -17,12 +17,10 @@ Real = Callable[[Callable[[], Awaitable[None]]], list[dict[str, Any]]]
 
 
 @pytest.fixture(scope="module", autouse=True)
-def quick_collections() -> Iterator[None]:
+def quick_collections() -> None:
     """Each test collects garbage, to hear of exceptions that nobody took; what was there before is left out."""
     gc.collect()
     gc.freeze()
-    yield
-    gc.unfreeze()
 
 
 @pytest.fixture

@@ -11,6 +11,9 @@ import pytest
 
 from eqlbond import AlreadyEnslaved, Eql, LineError, Master, NotEnslaved, RoundRobin, Slave
 from tests.aio.memory import Cable, cables, virtual
+from tests.examples import examples
+
+SEEDS = range(min(examples(5), 12))  # in each of these, packets enough are sent
 
 
 class Story:
@@ -121,13 +124,15 @@ class Story:
         assert [cable.a.transport for cable in self.lines] == [None] * 5
 
 
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.examples
+@pytest.mark.parametrize("seed", SEEDS)
 @virtual
 async def test_nothing_is_lost(seed: int) -> None:
     await Story(seed, stuck=False, scheduler=[None, Eql(), RoundRobin()][seed % 3]).tell(80)
 
 
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.examples
+@pytest.mark.parametrize("seed", SEEDS)
 @virtual
 async def test_with_ports_that_stick(seed: int) -> None:
     await Story(1000 + seed, stuck=True, scheduler=[None, Eql(), RoundRobin()][seed % 3]).tell(80)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
+import random
 
 import pytest
 
@@ -14,7 +16,9 @@ TURNS = HalfDuplex(turnaround=0.1, burst=1.0, slot=0.05)
 
 
 @virtual
-async def test_two_masters_take_turns(cable: Cable) -> None:
+async def test_two_masters_take_turns(cable: Cable, monkeypatch: pytest.MonkeyPatch) -> None:
+    seeds = itertools.count()
+    monkeypatch.setattr("random.SystemRandom", lambda: random.Random(next(seeds)))  # lots that are the same every time
     near = Master([cable.a.slave(RATE, half_duplex=TURNS)], mtu=200)
     far = Master([cable.b.slave(RATE, half_duplex=TURNS)], mtu=200)
     async with near, far:

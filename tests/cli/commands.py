@@ -18,7 +18,8 @@ ROOT = str(Path(eqlbond.__file__).parents[1])
 
 def environment() -> dict[str, str]:
     path = os.pathsep.join(filter(None, [ROOT, os.environ.get("PYTHONPATH", "")]))
-    return {**os.environ, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1", "PYTHONWARNINGS": "default"}
+    kept = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}  # compile once
+    return {**kept, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1", "PYTHONWARNINGS": "default"}
 
 
 def run(*arguments: str, data: bytes = b"") -> tuple[int, str, str]:

@@ -168,7 +168,7 @@ def test_output_that_nobody_takes_stops_nothing(bond: Callable[..., subprocess.P
     assert b.stdin is not None
     a.stdin.write((b"x" * 1000 + b"\n") * 150)  # more than a pipe holds
     a.stdin.flush()
-    time.sleep(1)
+    time.sleep(0.7)
     b.stdin.write(b"the other way\n")
     b.stdin.flush()
     assert a.stdout.readline() == b"the other way\n"

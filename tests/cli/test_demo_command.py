@@ -27,7 +27,7 @@ RATES = "230400,115200,57600,38400"
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
     path = tmp_path / "file"
-    path.write_bytes(random.Random(5).randbytes(100_000))
+    path.write_bytes(random.Random(5).randbytes(60_000))
     return path
 
 
@@ -40,21 +40,21 @@ def test_a_small_file_over_quick_lines_with_a_cut(
     told = capsys.readouterr()
     assert told.err == ""
     text = told.out
-    assert "100000 bytes over 230400 + 115200 + 57600 + 38400 bit/s: at least 2 s" in text
+    assert "60000 bytes over 230400 + 115200 + 57600 + 38400 bit/s: at least 1 s" in text
     assert "the line of 115200 bit/s is hung up" in text
     assert "the line of 115200 bit/s is enslaved again" in text
     assert re.search(r"checksum +equal", text)
     figures = json.loads(figures_file.read_text())
     assert figures["checksum_equal"] is True
     assert figures["rates"] == [230400, 115200, 57600, 38400]
-    assert figures["pieces"] == -(-100_000 // (900 - 13))
-    assert sum(figures["line_bytes"]) > 100_000
+    assert figures["pieces"] == -(-60_000 // (900 - 13))
+    assert sum(figures["line_bytes"]) > 60_000
     assert all(count > 0 for count in figures["line_bytes"])
     assert figures["up_seconds"][1] < figures["up_seconds"][0]
     assert 0.3 < figures["efficiency"] <= 1.1
     assert 0 <= figures["asked_again"] < figures["pieces"] / 2
     assert figures["mtu"] == 900
-    assert figures["seconds"] > 100_000 * 10 / 441_600
+    assert figures["seconds"] > 60_000 * 10 / 441_600
 
 
 def test_multilink_brings_all_in_order_and_the_cut_line_comes_back(

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from eqlbond import BondClosed, Packet, QueueFull
 from eqlbond.cli.transfer import LEAST_MTU, OVERHEAD, FileReceiver, FileSender, TransferFailed, seal, unseal
+from tests.examples import examples
 
 DATA = random.Random(1).randbytes(20000)
 Channel = Callable[[bytes], list[bytes]]
@@ -179,7 +180,7 @@ def test_bad_channels(faults: dict[str, float], seed: int) -> None:
     transfer(DATA[:6000], 200, Bad(seed, **faults), Bad(seed + 100, **faults))
 
 
-@settings(max_examples=40)
+@settings(max_examples=examples(20))
 @given(st.integers(0, 1 << 30), st.integers(LEAST_MTU, 300), st.binary(max_size=500), st.floats(0, 0.3))
 def test_any_mixture(seed: int, mtu: int, data: bytes, much: float) -> None:
     faults = {"lose": much, "damage": much, "twice": much, "late": much}

@@ -300,8 +300,8 @@ class TestBounds:
     def test_no_flag_at_all(self, size: int, leading: bytes) -> None:
         framer = HdlcFramer(1500)
         framer.feed(leading)
-        for start in range(0, 1 << 18, size):
-            framer.feed(b"x" * min(size, (1 << 18) - start))
+        for start in range(0, 1 << 16, size):
+            framer.feed(b"x" * min(size, (1 << 16) - start))
             assert framer.held <= 6016
         assert sum(framer.dropped.values()) == 1
         assert [packet.payload for packet in framer.feed(hdlc_encode(IPV4, b"ok"))] == [b"ok"]

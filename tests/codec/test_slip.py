@@ -255,8 +255,8 @@ class TestBounds:
     def test_no_end_at_all(self, size: int, leading: bytes) -> None:
         decoder = SlipDecoder(1500)
         decoder.feed(leading)
-        for start in range(0, 1 << 18, size):
-            decoder.feed(b"x" * min(size, (1 << 18) - start))
+        for start in range(0, 1 << 16, size):
+            decoder.feed(b"x" * min(size, (1 << 16) - start))
             assert decoder.held <= 3000
         assert sum(decoder.dropped.values()) == 1
         assert decoder.feed(END + b"ok" + END) == [b"ok"]

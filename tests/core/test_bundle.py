@@ -20,6 +20,7 @@ from eqlbond.core.member import Member
 from eqlbond.exceptions import AlreadyEnslaved, ConfigurationError, NotEnslaved, PacketTooBig
 from eqlbond.packet import Packet
 from eqlbond.schedulers import EarliestDelivery, Eql, Line, Placement, RoundRobin
+from tests.examples import examples
 
 from .driver import HEADER, Driver, Length, reordered
 
@@ -279,7 +280,7 @@ class Conservation(RuleBasedStateMachine):
 
 
 TestConservation = Conservation.TestCase
-TestConservation.settings = settings(max_examples=25, stateful_step_count=25, deadline=None)
+TestConservation.settings = settings(max_examples=examples(8), stateful_step_count=25, deadline=None)
 
 
 # -- limits

@@ -19,6 +19,7 @@ from eqlbond.core.queues import Fifo
 from eqlbond.exceptions import ConfigurationError
 from eqlbond.packet import Packet
 from eqlbond.schedulers import EarliestDelivery, Eql, RoundRobin
+from tests.examples import examples
 
 from . import test_bundle
 from .driver import Driver
@@ -371,7 +372,7 @@ def test_tiny_packets_are_bounded_by_what_they_cost() -> None:
     assert len(line.queue._flows) <= 2 * len(line.queue) + 1100
 
 
-@settings(max_examples=60)
+@settings(max_examples=examples(25))
 @given(
     st.lists(
         st.one_of(
@@ -595,4 +596,4 @@ class FairConservation(test_bundle.Conservation):
 
 
 TestFairConservation = FairConservation.TestCase
-TestFairConservation.settings = settings(max_examples=25, stateful_step_count=30)
+TestFairConservation.settings = settings(max_examples=examples(8), stateful_step_count=30)

@@ -15,6 +15,7 @@ from eqlbond.core.link import PlainLink
 from eqlbond.core.member import Member
 from eqlbond.exceptions import ConfigurationError
 from eqlbond.packet import Packet
+from tests.examples import examples
 
 from .driver import Driver, Length
 
@@ -186,7 +187,7 @@ def play(
     return said, collided
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=examples(8), deadline=None)
 @given(
     st.integers(0, 10_000),
     st.sampled_from([0.5, 2.0, 3.0, 8.0]),
@@ -206,7 +207,7 @@ def test_two_busy_ends_share_the_line(seed: int, burst: float, turnaround: float
     assert collided * frame <= 12 * longest
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=examples(8), deadline=None)
 @given(st.integers(0, 10_000), st.floats(0.02, 0.2))
 def test_random_traffic_seldom_collides(seed: int, share: float) -> None:
     rng = random.Random(seed)

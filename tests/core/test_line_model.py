@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from eqlbond.core.line_model import UNLIMITED, LineModel, LineSpec
 from eqlbond.exceptions import ConfigurationError
+from tests.examples import examples
 
 
 def model(seed: int = 1, **options: object) -> LineModel:
@@ -316,7 +317,7 @@ def run(spec: LineSpec, todo: Steps, *, look: bool) -> tuple[LineModel, bytes]:
     return line, got
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(50), deadline=None)
 @given(specs, steps)
 def test_the_stream_does_not_depend_on_when_one_looks(spec: LineSpec, todo: Steps) -> None:
     rare, first = run(spec, todo, look=False)
@@ -335,7 +336,7 @@ def test_the_stream_does_not_depend_on_when_one_looks(spec: LineSpec, todo: Step
         assert line.waiting(end) == 0
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(30), deadline=None)
 @given(
     st.sampled_from([300, 9600, 57600, 115200, 1e6 / 3]),
     st.sampled_from([8, 10, 11.5]),

@@ -13,6 +13,7 @@ from eqlbond.events import RateChanged
 from eqlbond.exceptions import ConfigurationError
 from eqlbond.packet import Packet
 from eqlbond.schedulers import Eql, Line, Placement, RoundRobin
+from tests.examples import examples
 
 from .driver import HEADER, Driver, Length
 
@@ -55,7 +56,7 @@ def test_late_wake_ups_leave_no_gap(rate: float) -> None:
     assert carried >= (driver.now - 10 / rate) * 0.98
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(15), deadline=None)
 @given(
     st.sampled_from(RATES[2:]),
     st.lists(st.tuples(st.integers(1, 700), st.sampled_from([0.0, 0.001, 0.05])), min_size=1, max_size=8),

@@ -13,6 +13,7 @@ from eqlbond.core.fragments import Fragmenter
 from eqlbond.core.reassembly import MOST_FRAGMENTS, LinkCounts, Reassembler
 from eqlbond.exceptions import ConfigurationError
 from eqlbond.packet import Packet
+from tests.examples import examples
 
 
 def mp(number: int, data: bytes = b"", flags: str = "BE", short: bool = False) -> bytes:
@@ -246,7 +247,7 @@ def test_mrru_is_checked() -> None:
         Reassembler(0)
 
 
-@settings(max_examples=200)
+@settings(max_examples=examples(60))
 @given(
     seed=st.integers(0, 2**32),
     short=st.booleans(),

@@ -27,7 +27,7 @@ def real(test):
 
 def packets(seed, count=8):
     rng = random.Random(seed)
-    return [bytes([0x45]) + rng.randbytes(rng.randrange(20, 900)) for _ in range(count)]
+    return [bytes([0x45]) + rng.randbytes(rng.randrange(20, 450)) for _ in range(count)]
 
 
 async def exchange_packets(one, two):

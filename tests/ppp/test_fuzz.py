@@ -16,6 +16,7 @@ from eqlbond.ppp.chap import Chap
 from eqlbond.ppp.config import IpOptions, Ipv6Options, Ppp
 from eqlbond.ppp.pap import Pap
 from eqlbond.ppp.phases import Phase
+from tests.examples import examples
 from tests.ppp.harness import Endpoint, Pair, PlainFramer
 
 CONFIGS: dict[str, dict[str, Any]] = {
@@ -145,7 +146,7 @@ def test_left_alone_it_comes_to_rest(name: str) -> None:
             assert end.link.failure or end.link.lcp.failure is None
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(25), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.sampled_from(sorted(CONFIGS)), st.lists(st.binary(max_size=300), max_size=8))
 def test_raw_bytes(name: str, chunks: list[bytes]) -> None:
     end = Endpoint(Ppp(**CONFIGS[name]))

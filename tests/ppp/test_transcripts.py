@@ -20,10 +20,11 @@ from eqlbond.ppp.config import IpOptions, Ipv6Options, Ppp
 from eqlbond.ppp.link import PppLink
 from eqlbond.ppp.pap import Pap
 from eqlbond.ppp.phases import NetworkUp, Phase
+from tests.examples import examples
 from tests.ppp.harness import BadLine, Endpoint, Pair, PlainFramer
 
-TRANSCRIPTS = int(os.environ.get("EQLBOND_TRANSCRIPTS", "250"))
-BATCHES = 10
+TRANSCRIPTS = int(os.environ.get("EQLBOND_TRANSCRIPTS", "100"))
+BATCHES = 4
 
 
 def proven(link: PppLink) -> bool:
@@ -152,7 +153,7 @@ def test_random_transcripts(batch: int) -> None:
     assert outcomes.count("ended") > 0
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(20), deadline=None)
 @given(st.integers(0, 2**64))
 def test_any_transcript(seed: int) -> None:
     run_transcript(seed)

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from eqlbond.exceptions import ConfigurationError
 from eqlbond.schedulers import EarliestDelivery, Line, check_scheduler, testing
+from tests.examples import examples
 
 from .planning import UNEQUAL, Run, bulk, lines_of, mixed, poisson
 
@@ -67,7 +68,7 @@ def test_the_window_follows_from_the_lines() -> None:
     assert policy.window((fast, far), 900) > 0.9
 
 
-@settings(max_examples=40)
+@settings(max_examples=examples(15))
 @given(st.lists(st.sampled_from([9600, 14400, 28800, 57600, 115200]), min_size=1, max_size=4), st.integers(200, 1500))
 def test_the_slowest_line_is_used_before_the_scheduler_waits(rates: list[int], size: int) -> None:
     policy, lines = EarliestDelivery("never"), lines_of(rates)

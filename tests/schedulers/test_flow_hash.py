@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from eqlbond.packet import Packet
 from eqlbond.schedulers import FlowHash, Line, check_scheduler, testing
 from eqlbond.sim import SimLine, Trace, simulate
+from tests.examples import examples
 
 
 def lines_of(*rates: float) -> tuple[Line, ...]:
@@ -41,7 +42,7 @@ def test_one_flow_has_one_line() -> None:
     assert all(where(policy, lines, 50, now) == first for now in (0.0, 1.0, 3600.0))
 
 
-@settings(max_examples=50)
+@settings(max_examples=examples(20))
 @given(st.integers(2, 12), st.data())
 def test_only_the_flows_of_a_line_that_goes_move(count: int, data: st.DataObject) -> None:
     policy, lines = FlowHash(), lines_of(*[9600] * count)

@@ -28,6 +28,7 @@ from eqlbond.sim import (
     simulate,
 )
 from eqlbond.sim.frames import Payloads
+from tests.examples import examples
 
 
 def balanced(result):
@@ -149,7 +150,7 @@ class TestRepeatable:
 
 
 class TestConservation:
-    @settings(max_examples=15)
+    @settings(max_examples=examples(8))
     @given(
         rates=st.lists(st.sampled_from([9600, 14400, 57600, 115200]), min_size=1, max_size=4),
         loss=st.sampled_from([0.0, 0.05]),

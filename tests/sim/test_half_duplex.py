@@ -90,33 +90,34 @@ def test_full_duplex_lines_are_as_before():
 
 def test_taking_turns_mends_what_collisions_take():
     """Traffic both ways on 1200 bit/s: as much as it takes, and 20 % each way."""
-    without = measure(None, None, 120.0, 1)
-    with_turns = measure(None, TURNS, 120.0, 1)
+    without = measure(None, None, 60.0, 1)
+    with_turns = measure(None, TURNS, 60.0, 1)
     assert without["goodput"] < 0.05
     assert with_turns["goodput"] > 0.8
     assert min(with_turns["there"], with_turns["back"]) > 0.35
-    without = measure(0.2, None, 300.0, 1)
-    with_turns = measure(0.2, TURNS, 300.0, 1)
+    without = measure(0.2, None, 150.0, 1)
+    with_turns = measure(0.2, TURNS, 150.0, 1)
     assert with_turns["goodput"] > 1.15 * without["goodput"]
     assert with_turns["bad_fcs"] < 0.1 * without["bad_fcs"]
 
 
 def test_the_price_of_turns_one_way():
     """A burst of 3 s (a little more: its last frame is finished), then a silence of half a second and a lot."""
-    alone = measure(None, None, 120.0, 1, ends=(0,))["goodput"]
-    taking = measure(None, TURNS, 120.0, 1, ends=(0,))["goodput"]
+    alone = measure(None, None, 60.0, 1, ends=(0,))["goodput"]
+    taking = measure(None, TURNS, 60.0, 1, ends=(0,))["goodput"]
     assert 0.8 < taking / alone < 0.95
 
 
 def test_with_latency_the_pause_has_to_be_longer():
-    far = measure(None, HalfDuplex(pause=1.2, slot=0.4), 300.0, 1, latency=0.25)
+    far = measure(None, HalfDuplex(pause=1.2, slot=0.4), 150.0, 1, latency=0.25)
     assert far["goodput"] > 0.65
     assert far["bad_fcs"] <= 0.1 * far["sent"]
 
 
 def test_the_same_seed_gives_the_same_run():
-    assert measure(0.3, TURNS, 100.0, 5) == measure(0.3, TURNS, 100.0, 5)
-    assert measure(0.3, TURNS, 100.0, 5) != measure(0.3, TURNS, 100.0, 6)
+    first = measure(0.3, TURNS, 50.0, 5)
+    assert measure(0.3, TURNS, 50.0, 5) == first
+    assert measure(0.3, TURNS, 50.0, 6) != first
 
 
 def test_questions_and_answers_lose_nothing():
@@ -140,8 +141,8 @@ def test_a_bond_of_half_duplex_lines_loses_nothing():
 def test_ppp_negotiates_and_stays_up_while_both_talk():
     """Both ends begin at once; later on, Echo-Requests and their replies get their turn."""
     line = SimLine(1200, half_duplex=True, turns=TURNS, framing=Ppp(echo_interval=10, echo_failure=3))
-    result = simulate([line], Trace([(n * 1.9, 200) for n in range(150)]), mtu=256)
-    assert result.delivered == 150
+    result = simulate([line], Trace([(n * 1.9, 200) for n in range(80)]), mtu=256)
+    assert result.delivered == 80
     assert not [event for _, event in result.events if isinstance(event, SlaveDown) and event.time > 0]
 
 

@@ -8,6 +8,7 @@ from eqlbond.core.multilink import Multilink
 from eqlbond.exceptions import ConfigurationError
 from eqlbond.ppp.config import Ppp
 from eqlbond.sim import Bulk, Poisson, RequestResponse, SimLine, Tcp, Trace, compare, simulate
+from tests.examples import examples
 
 UNEQUAL = (57600, 28800, 14400, 9600)
 SETS = pytest.mark.parametrize("rates", [(28800,) * 4, UNEQUAL], ids=["equal", "unequal"])
@@ -32,10 +33,11 @@ def test_throughput_of_full_lines(rates, mtu):
         assert line.share == pytest.approx(line.rate / sum(rates), abs=0.02)
 
 
+@pytest.mark.examples
 @SETS
 @pytest.mark.parametrize("short", [False, True])
 @pytest.mark.parametrize("cut", ["hangup", "silence"])
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(examples(1)))
 def test_nothing_is_ever_out_of_order_or_damaged(rates, short, cut, seed):
     lines = [
         SimLine(

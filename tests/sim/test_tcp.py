@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from eqlbond.schedulers import EarliestDelivery, Eql, RoundRobin
 from eqlbond.sim import SimLine, Tcp, simulate
 from eqlbond.sim.tcp import _Cubic, _Reno
+from tests.examples import examples
 
 
 class TestOneLine:
@@ -79,7 +80,7 @@ class TestSeveralLines:
         assert result.efficiency == pytest.approx(needed / 72000 / result.duration, rel=0.05)
 
 
-@settings(max_examples=12)
+@settings(max_examples=examples(6))
 @given(
     loss=st.sampled_from([0.0, 0.02, 0.1]),
     latency=st.sampled_from([0.0, 0.3]),

@@ -1,4 +1,4 @@
-"""A thousand slaves come and go under traffic: nothing is lost but what a line had taken, and nothing is left."""
+"""Hundreds of slaves come and go under traffic: nothing is lost but what a line had taken, and nothing is left."""
 
 from __future__ import annotations
 
@@ -6,10 +6,15 @@ import asyncio
 import gc
 import tracemalloc
 
+import pytest
+
 from eqlbond import Master
 from eqlbond.supervise import Redial, Supervisor
 from tests.aio.memory import cables, virtual
 from tests.aio.test_slaves import Traffic
+from tests.examples import examples
+
+CYCLES = examples(200)
 
 
 def ours() -> int:
@@ -19,8 +24,9 @@ def ours() -> int:
     return sum(statistic.size for statistic in snapshot.statistics("filename"))
 
 
+@pytest.mark.examples
 @virtual
-async def test_a_thousand_cycles_in_memory() -> None:
+async def test_hundreds_of_cycles_in_memory() -> None:
     stays, comes = cables(2)
     async with (
         Master([stays.b.slave(), comes.b.slave()]) as far,
@@ -29,21 +35,21 @@ async def test_a_thousand_cycles_in_memory() -> None:
     ):
         traffic = Traffic(near, far, 200)
         baseline = 0
-        for cycle in range(1000):
+        for cycle in range(CYCLES):
             slave = await supervisor.enslave(comes.a.slave())
             await asyncio.sleep(0.02 + cycle % 7 * 0.01)
             await near.emancipate(slave)
             comes.a.transports.clear()
-            if cycle == 500:
+            if cycle == CYCLES - 150:
                 tracemalloc.start()
-            if cycle == 600:
+            if cycle == CYCLES - 125:
                 baseline = ours()
-        assert comes.a.opened == 1000
+        assert comes.a.opened == CYCLES
         missing = await traffic.stop()
         assert not missing
         assert traffic.twice == 0
         grown = ours() - baseline
         tracemalloc.stop()
         print("bytes:", baseline, grown)
-        assert grown < 50_000
+        assert grown < 125 * 125
         assert len(near.slaves) == 1

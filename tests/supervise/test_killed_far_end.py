@@ -19,7 +19,10 @@ from eqlbond.aio.ptywire import PtyWire
 from eqlbond.core.line_model import LineSpec
 from eqlbond.supervise import Redial, Supervisor
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="ptys as Linux has them")
+pytestmark = [
+    pytest.mark.interop,  # real processes that die and return in real time
+    pytest.mark.skipif(sys.platform != "linux", reason="ptys as Linux has them"),
+]
 
 # Holds the far side of a pty and sends back what it reads; the device's name is a link to it.
 HOLDER = """
