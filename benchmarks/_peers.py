@@ -146,8 +146,9 @@ class System:
         try:
             self.up()
         except BaseException as error:
-            with contextlib.suppress(AttributeError):  # an end that was not made
-                error.add_note(self.said())
+            if isinstance(error, Exception):
+                with contextlib.suppress(AttributeError):  # an end that was not made
+                    error.add_note(self.said())
             self.close()
             raise
         return self
@@ -155,7 +156,7 @@ class System:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if error is not None:
+        if isinstance(error, Exception):  # whoever interrupts it does not want to wait
             error.add_note(self.said())
         self.close()
 
