@@ -120,7 +120,7 @@ def flood(system: System, load: float, seconds: float) -> dict[str, Any]:
     overhead = 2 if system.framing == "slip" else _MULTILINK_HEADERS
     # About 1 of 128 bytes of the contents is escaped.
     interval = (system.mtu + size / 128 + overhead) * 10 / sum(system.rates) / load
-    told = _datagrams(system, int(seconds / interval), size, interval, 5)
+    told = _datagrams(system, int(seconds / interval), size, interval)
     return {
         "out_of_order": told["out_of_order"] / max(told["received"], 1),
         "lost": told["lost"],
@@ -151,7 +151,7 @@ def ping(end: End, count: int, interval: float, size: int) -> list[float]:
 def cut_stream(system: System, kind: str, seconds: float, line: int = 1) -> dict[str, Any]:
     """A line is cut under a steady stream of small datagrams: the longest gap at the far end, and what was lost."""
     interval, size = 0.05, 72
-    told = _datagrams(system, int(seconds / interval), size, interval, seconds, lambda: _cut(system, kind, line), 4.0)
+    told = _datagrams(system, int(seconds / interval), size, interval, lambda: _cut(system, kind, line), 4.0)
     return {
         "cut": kind,
         "outage_seconds": max(0.0, told["longest_gap"] - interval),
@@ -163,7 +163,9 @@ def cut_stream(system: System, kind: str, seconds: float, line: int = 1) -> dict
 
 def cut_burst(system: System, kind: str, line: int = 1) -> dict[str, Any]:
     """A line is cut while a burst of 20 datagrams of 1000 bytes is on its way."""
-    told = _datagrams(system, 20, 1000 - 28, 0.0, 10, lambda: _cut(system, kind, line), 0.4)
+    # What the sender has kept goes by the other line once it has found out.
+    quiet = 2.0 if kind == "hangup" else 12.0
+    told = _datagrams(system, 20, 1000 - 28, 0.0, lambda: _cut(system, kind, line), 0.4, quiet)
     return {"cut": kind, "lost": told["lost"], "packets": told["sent"]}
 
 
@@ -176,12 +178,15 @@ def _datagrams(
     count: int,
     size: int,
     interval: float,
-    patience: float,
     meanwhile: Callable[[], object] | None = None,
     after: float = 0.0,
+    quiet: float = 2.0,
 ) -> dict[str, Any]:
-    """Datagrams from near to far; `meanwhile` is called `after` seconds from the first."""
-    collecting = start(system.far, f"peer collect {FAR} {UDP_PORT} {count} {patience:g}")
+    """Datagrams from near to far; `meanwhile` is called `after` seconds from the first.
+
+    It ends once the lines have carried nothing for `quiet` seconds after the last.
+    """
+    collecting = start(system.far, f"peer collect {FAR} {UDP_PORT} {count} 60")
     collecting.until("ready")
     flooding = start(system.near, f"peer flood {FAR} {UDP_PORT} {count} {size} {interval:.6f}")
     began = time.monotonic()
@@ -191,7 +196,9 @@ def _datagrams(
     time.sleep(max(0.0, began + 0.95 * count * interval - time.monotonic()))
     try:
         sent = flooding.told(30 + count * interval)
-        return {**sent, **collecting.told(60 + patience)}
+        system.settle(quiet)
+        collecting.kill()
+        return {**sent, **collecting.told(20)}
     finally:
         for job in (collecting, flooding):
             job.kill()

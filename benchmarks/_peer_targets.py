@@ -34,7 +34,7 @@ def judge(results: Sequence[Row]) -> Table:
             f"ping under TCP, {kind}, 2 x 57600: ms, half of the kernel's", "ping_under_load_ms", two, 0.5, system
         )
     judged.cut("hang-up of one of two lines, multilink: s of outage", "hangup", "stream", "outage_seconds", 0.2)
-    judged.cut("hang-up under a burst of 20: lost", "hangup", "burst", "lost", None)
+    judged.cut("hang-up under a burst of 20: lost; a port holds parts of two", "hangup", "burst", "lost", 2)
     judged.cut("silent cut, echo 1 s x 3, multilink: s of outage", "silence", "stream", "outage_seconds", 4.0)
     judged.cut("silent cut: lost of the stream", "silence", "stream", "lost", None)
     return judged.table

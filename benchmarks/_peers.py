@@ -120,14 +120,18 @@ class System:
             thread.join()
 
     def settle(self, quiet: float = 1.0, limit: float = 60.0) -> None:
-        """Wait until the lines have carried what was queued."""
-        deadline, last, since = time.monotonic() + limit, self.pacer.passed(), time.monotonic()
-        while time.monotonic() < min(deadline, since + quiet):
-            time.sleep(0.2)
+        """Wait until the lines have carried what was queued, and then next to nothing for `quiet` seconds."""
+        step = 0.5
+        began = since = time.monotonic()
+        last = self.pacer.passed()
+        while (now := time.monotonic()) < min(began + limit, since + quiet):
+            time.sleep(step)
             passed = self.pacer.passed()
-            # Echo-Requests and router solicitations are a few bytes now and then.
-            if sum(map(sum, passed)) - sum(map(sum, last)) > 100:
-                last, since = passed, time.monotonic()
+            for line, rate in enumerate(self.rates):
+                # Echo-Requests and router solicitations are a few bytes now and then.
+                if max(a - b for a, b in zip(passed[line], last[line], strict=True)) > rate / 10 * step / 4:
+                    since = now + step
+            last = passed
 
     def said(self) -> str:
         """What the ends have logged, for a report of a failure."""

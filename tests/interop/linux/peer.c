@@ -369,7 +369,14 @@ static int flood(int argc, char **argv)
 	return 0;
 }
 
-/* collect ADDRESS PORT COUNT PATIENCE: until COUNT different ones came, or none for PATIENCE seconds. */
+static volatile sig_atomic_t enough;
+
+static void stop(int number)
+{
+	enough = number;
+}
+
+/* collect ADDRESS PORT COUNT PATIENCE: until COUNT different ones came, or none for PATIENCE seconds, or SIGTERM. */
 static int collect(int argc, char **argv)
 {
 	struct sockaddr_storage a;
@@ -382,9 +389,10 @@ static int collect(int argc, char **argv)
 	setsockopt(sock, SOL_SOCKET, SO_RCVBUF, &size, sizeof size);
 	if (bind(sock, (void *)&a, length) < 0)
 		fail("bind");
+	signal(SIGTERM, stop);
 	printf("ready\n");
 	fflush(stdout);
-	while (received < count) {
+	while (received < count && !enough) {
 		struct pollfd p = {sock, POLLIN, 0};
 		if (poll(&p, 1, (first ? patience : 60) * 1000) <= 0)
 			break;
