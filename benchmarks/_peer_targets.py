@@ -88,7 +88,7 @@ class _Judge:
         return [
             float(row[key])
             for row in self._results
-            if row["system"] == system and row.get(key) is not None and row["qdisc"] != "pfifo_fast"
+            if row["system"] == system and row.get(key) is not None and row["qdisc"] in ("fq_codel", "fq (eqlbond's)")
             if all(row[name] == value for name, value in wanted.items())
         ]
 

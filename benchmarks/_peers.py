@@ -7,8 +7,6 @@ lines from the one pacer. `near` sends, `far` receives.
 from __future__ import annotations
 
 import contextlib
-import shutil
-import tempfile
 import threading
 import time
 from collections.abc import Sequence
@@ -16,9 +14,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import ClassVar, Self
 
+from benchmarks._peer_machines import Machines
 from tests.interop.linux.guest import DEVICES, Guest, GuestError
 from tests.interop.linux.host import Host
-from tests.interop.linux.image import Image, build
 from tests.interop.linux.pacer import Pacer
 
 NEAR, FAR = "10.9.0.1", "10.9.0.2"
@@ -29,56 +27,6 @@ _TERMIOS = (9600, 19200, 38400, 57600, 115200)
 End = Host | Guest
 
 
-class Machines:
-    """What the systems are made on: guests, booted when they are first needed and used again; a directory for files."""
-
-    def __init__(self) -> None:
-        self.directory = Path(tempfile.mkdtemp(prefix="eqlbond-peers-"))
-        self._guests: dict[int, Guest] = {}
-        self._image: Image | None = None
-        self._count = 0
-
-    @property
-    def image(self) -> Image:
-        """The guest's kernel and files, and the helper for this end."""
-        if self._image is None:
-            self._image = build()
-        return self._image
-
-    def guest(self, number: int) -> Guest:
-        """A guest of this number, with nothing of the last system in it. One that does not answer is booted anew."""
-        if number in self._guests:
-            try:
-                self._guests[number].reset()
-                return self._guests[number]
-            except (GuestError, OSError):
-                self._guests.pop(number).close()
-        self._guests[number] = Guest(image=self.image)
-        return self._guests[number]
-
-    def room(self) -> Path:
-        """A new directory, for one system."""
-        self._count += 1
-        room = self.directory / str(self._count)
-        room.mkdir()
-        return room
-
-    def close(self) -> None:
-        """Switch the guests off and remove the files."""
-        for guest in self._guests.values():
-            guest.close()
-        self._guests.clear()
-        shutil.rmtree(self.directory, ignore_errors=True)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-
 class System:
     """Two ends and the lines between them; a context manager, within which packets go both ways.
 
@@ -87,6 +35,7 @@ class System:
         mtu: of the bond, bytes.
         qdisc: what queues in front of the guests' lines; eqlbond has its own fair queue.
         echo: whether the ends ask each other for signs of life, one a second, three without an answer being the end.
+        ecn: whether TCP at eqlbond's ends offers to have packets marked instead of dropped; Linux only accepts it.
     """
 
     name: ClassVar[str]
@@ -96,9 +45,16 @@ class System:
     pacer: Pacer
 
     def __init__(
-        self, machines: Machines, rates: Sequence[int], mtu: int, qdisc: str = FAIR, echo: bool = False
+        self,
+        machines: Machines,
+        rates: Sequence[int],
+        mtu: int,
+        qdisc: str = FAIR,
+        echo: bool = False,
+        ecn: bool = False,
     ) -> None:
         self.machines, self.rates, self.mtu, self.qdisc, self.echo = machines, tuple(rates), mtu, qdisc, echo
+        self.ecn = ecn
         self._stack = contextlib.ExitStack()
 
     def up(self) -> None:
@@ -186,6 +142,8 @@ class System:
         here, there = (NEAR, FAR) if end == "near" else (FAR, NEAR)
         host = Host(room, self._configuration(devices, here, there), self.machines.image, end)
         self._stack.callback(host.remove)
+        if self.ecn:
+            host.sh("sh", "-c", "echo 1 >/proc/sys/net/ipv4/tcp_ecn")
         return host
 
     def _configuration(self, devices: Sequence[str], here: str, there: str) -> str:

@@ -22,8 +22,9 @@ import attrs
 
 from benchmarks import _peer_measures as measure
 from benchmarks._harness import Column, Table, finish, parse_options
+from benchmarks._peer_machines import Machines
 from benchmarks._peer_targets import judge
-from benchmarks._peers import FAIR, FIFO, SYSTEMS, Machines, System
+from benchmarks._peers import FAIR, FIFO, SYSTEMS, System
 
 PLAIN = ("kernel-eql", "eqlbond-plain", "eqlbond-to-kernel-eql")
 MULTILINK = ("kernel-multilink", "eqlbond-multilink")
@@ -48,7 +49,8 @@ class Setting:
     lines: tuple[int, ...]
     mtu: int
     qdisc: str
-    echo: bool
+    echo: bool = False
+    ecn: bool = False
 
 
 @attrs.frozen
@@ -64,18 +66,21 @@ class Case:
     def __str__(self) -> str:
         setting = self.setting
         lines = "+".join(map(str, setting.lines))
-        return f"{self.name}: {setting.system}, {lines}, MTU {setting.mtu}, {setting.qdisc}"
+        return f"{self.name}: {setting.system}, {lines}, MTU {setting.mtu}, {setting.qdisc}" + ", ECN" * setting.ecn
 
     def row(self) -> dict[str, Any]:
         """The members that every result has."""
         setting = self.setting
         # eqlbond's queue is its own; behind it the system's is empty.
-        qdisc = "fq (eqlbond's)" if setting.system.startswith("eqlbond") else setting.qdisc
+        ours = "fq (eqlbond's), ECN" if setting.ecn else "fq (eqlbond's)"
+        qdisc = ours if setting.system.startswith("eqlbond") else setting.qdisc
         given = {"system": setting.system, "lines": list(setting.lines), "mtu": setting.mtu}
         return {**COLUMNS, **given, "case": self.name, "qdisc": qdisc}
 
 
-def tcp(lines: tuple[int, ...], mtu: int, systems: Iterable[str], most: float, qdisc: str = FAIR) -> Iterator[Case]:
+def tcp(
+    lines: tuple[int, ...], mtu: int, systems: Iterable[str], most: float, qdisc: str = FAIR, ecn: bool = False
+) -> Iterator[Case]:
     """A transfer, of `most` seconds at most."""
 
     def transfer(system: System) -> dict[str, Any]:
@@ -83,34 +88,34 @@ def tcp(lines: tuple[int, ...], mtu: int, systems: Iterable[str], most: float, q
         return measure.tcp(system, min(most, GIVE_UP * measure.ideal(system, file)))
 
     for system in systems:
-        yield Case("tcp", Setting(system, lines, mtu, qdisc, False), transfer)
+        yield Case("tcp", Setting(system, lines, mtu, qdisc, ecn=ecn), transfer)
 
 
 def udp(lines: tuple[int, ...], mtu: int, systems: Iterable[str], load: float, seconds: float) -> Iterator[Case]:
     """A flood."""
     for system in systems:
-        setting = Setting(system, lines, mtu, FAIR, False)
+        setting = Setting(system, lines, mtu, FAIR)
         yield Case(f"udp {load:.0%}", setting, lambda system: measure.flood(system, load, seconds))
 
 
 def idle(lines: tuple[int, ...], systems: Iterable[str], count: int) -> Iterator[Case]:
     """Pings on idle lines."""
     for system in systems:
-        setting = Setting(system, lines, 1500, FAIR, False)
+        setting = Setting(system, lines, 1500, FAIR)
         yield Case("ping, idle", setting, lambda system: measure.idle_ping(system, count))
 
 
 def busy(systems: Iterable[str], seconds: float, qdisc: str = FAIR) -> Iterator[Case]:
     """Pings under a transfer."""
     for system in systems:
-        setting = Setting(system, EQUAL2, 1500, qdisc, False)
+        setting = Setting(system, EQUAL2, 1500, qdisc)
         yield Case("ping, busy", setting, lambda system: measure.ping_under_load(system, seconds))
 
 
 def cuts(systems: Iterable[str], quick: bool) -> Iterator[Case]:
     """What becomes of packets when one of two lines is gone."""
     for system in systems:
-        setting = Setting(system, EQUAL2, 1500, FAIR, True)
+        setting = Setting(system, EQUAL2, 1500, FAIR, echo=True)
         yield Case("stream", setting, lambda system: measure.cut_stream(system, "hangup", 12), fresh=True)
         yield Case("burst", setting, lambda system: measure.cut_burst(system, "hangup"), fresh=True)
         # How long it takes to be noticed depends on when the last question was answered.
@@ -130,6 +135,7 @@ def whole() -> Iterator[Case]:
                     yield from udp(lines, mtu, [system], 0.9, 12)
                 yield from tcp(lines, mtu, [system], 600)
     yield from tcp(EQUAL4, 900, ["kernel-eql"], 600, FIFO)
+    yield from tcp(EQUAL4, 900, ["eqlbond-plain"], 600, ecn=True)
     yield from tcp(UNEQUAL, 900, ["kernel-eql"], 600, FIFO)
     yield from tcp(UNEQUAL, 1500, ["kernel-multilink"], 600, FIFO)
     for count in (1, 2, 3, 4):
@@ -155,7 +161,7 @@ def short() -> Iterator[Case]:
     """One case: whether all of it works."""
     yield Case(
         "tcp",
-        Setting("eqlbond-to-kernel-eql", EQUAL2, 900, FAIR, False),
+        Setting("eqlbond-to-kernel-eql", EQUAL2, 900, FAIR),
         lambda system: measure.tcp(system, 40, "/sample"),
     )
 
@@ -167,9 +173,10 @@ def run(machines: Machines, cases: Sequence[Case]) -> list[dict[str, Any]]:
         waiting = list(group)
         while waiting:
             try:
-                with SYSTEMS[setting.system](
-                    machines, setting.lines, setting.mtu, setting.qdisc, setting.echo
-                ) as system:
+                made = SYSTEMS[setting.system](
+                    machines, setting.lines, setting.mtu, setting.qdisc, setting.echo, setting.ecn
+                )
+                with made as system:
                     while waiting:
                         case = waiting.pop(0)
                         try:
