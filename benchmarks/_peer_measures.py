@@ -5,6 +5,7 @@ Every function gives members of a result, and needs the system to be up and its 
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -12,8 +13,8 @@ from statistics import median
 from typing import Any
 
 from benchmarks._peers import FAR, End, System
-from tests.interop.linux.guest import Guest, parse_ping
-from tests.interop.linux.host import start
+from tests.interop.linux.guest import Guest, GuestError, Job, parse_ping
+from tests.interop.linux.host import HostJob, start
 
 TCP_PORT, UDP_PORT = 5001, 5002
 HEADERS = 52
@@ -84,8 +85,7 @@ class _Transfer:
         return self
 
     def __exit__(self, *error: object) -> None:
-        for job in (self._listening, self._sending):
-            job.kill()
+        _end(self._listening, self._sending)
 
     def wait(self) -> None:
         # A guest is not asked again and again before it can be done: that takes its time.
@@ -200,7 +200,13 @@ def _datagrams(
         collecting.kill()
         return {**sent, **collecting.told(20)}
     finally:
-        for job in (collecting, flooding):
+        _end(collecting, flooding)
+
+
+def _end(*jobs: Job | HostJob) -> None:
+    """End them, whatever has become of their machine."""
+    for job in jobs:
+        with contextlib.suppress(GuestError, OSError):
             job.kill()
 
 

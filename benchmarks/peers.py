@@ -182,6 +182,7 @@ def run(machines: Machines, cases: Sequence[Case]) -> list[dict[str, Any]]:
                         try:
                             results.append(_measure(case, system))
                         except Exception as error:
+                            _raise_interruption(error)
                             results.append(_failed(case, error))
                             break
                         if case.fresh:
@@ -189,9 +190,19 @@ def run(machines: Machines, cases: Sequence[Case]) -> list[dict[str, Any]]:
                         if waiting:
                             system.settle()
             except Exception as error:  # it cannot be made, so none of its cases
+                _raise_interruption(error)
                 results += [_failed(case, error) for case in waiting]
                 break
     return results
+
+
+def _raise_interruption(error: BaseException) -> None:
+    """Ctrl-C ends the guests, too, so that cleaning up may have failed because of it: then that is what it was."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, KeyboardInterrupt | SystemExit):
+            raise cause
+        cause = cause.__context__
 
 
 def _measure(case: Case, system: System) -> dict[str, Any]:
