@@ -6,7 +6,7 @@ flow have waited longer than a target for a whole interval.
 
 A bond is slow and plans ahead, so both times follow from it, where they would be too short: the target is at least the
 time of one and a half packets at the bond's rate, and the interval, which stands for a round trip, grows by
-what the target grew and by the time that is planned.
+what the target grew and by twice the time that is planned.
 """
 
 from __future__ import annotations
@@ -173,6 +173,9 @@ class FairQueue:
                 self._forget_empty_flows()
             flow = self._flows[key] = _Flow(key, self._options.quantum)
             self._new.append(flow)
+        elif not self._count and flow.credit <= 0:
+            # Nobody waits, so that no turn of its would come: what the others sent is planned already.
+            flow.credit += self._options.quantum
         passes = not flow.packets and flow.credit > 0
         if passes and not flow.sparse:
             flow.sparse = True
@@ -387,10 +390,14 @@ class FairQueue:
         self.size = self._memory = self._count = 0
 
     def pace(self, byte_time: float, window: float) -> None:
-        """Fit target and interval to the bond."""
+        """Fit target and interval to the bond.
+
+        The interval has the window twice: what is dropped is missed by the far end when what is planned has
+        arrived, and what the sender holds back since is missing here a round trip later.
+        """
         options = self._options
         self.target = max(options.target, _TARGET_PACKETS * self._mtu * byte_time)
-        self.interval = max(options.interval + self.target - options.target, 2 * self.target) + window
+        self.interval = max(options.interval + self.target - options.target, 2 * self.target) + 2 * window
 
     def resume(self) -> None:
         """What stood still was no congestion: CoDel begins anew."""

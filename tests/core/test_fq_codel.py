@@ -283,7 +283,7 @@ def test_times_follow_the_rate_of_the_bond() -> None:
     queue = Bottleneck(mtu=1500).queue
     queue.pace(10 / 57600, 0.5)
     assert queue.target == pytest.approx(1.5 * 1500 * 10 / 57600)
-    assert queue.interval == pytest.approx(max(0.1 + queue.target - 0.005, 2 * queue.target) + 0.5)
+    assert queue.interval == pytest.approx(max(0.1 + queue.target - 0.005, 2 * queue.target) + 2 * 0.5)
     queue.pace(0.0, 0.0)
     assert [queue.target, queue.interval] == pytest.approx([0.005, 0.1])
 
@@ -491,6 +491,23 @@ def test_a_small_flow_that_sends_faster_than_frames_end_still_passes() -> None:
     assert waits[-1] < 0.4
     order = [number for number in driver.order() if number in sent]
     assert order == sorted(order)
+
+
+def test_a_small_flow_passes_for_ever_when_all_the_rest_is_planned() -> None:
+    """No turn comes that would pay its debts when nothing waits in the queue, as behind a TCP with a small window."""
+    driver = Driver(57600, 14400, mtu=1500, queue=FqCoDel())
+    sent: dict[int, float] = {}
+    for _ in range(4):
+        driver.send(1500, flow="bulk")
+    for _ in range(40):
+        driver.send(1500, flow="bulk")
+        assert not driver.bundle.stats(driver.now).queued_packets
+        sent[driver.accepted] = driver.now
+        driver.send(84, flow="ping")
+        driver.run(driver.now + 0.22)  # as much as the lines carry
+    driver.run(driver.now + 3)
+    came = {int.from_bytes(payload[:4], "big"): when for when, payload in driver.arrivals()}
+    assert max(came[number] - when for number, when in sent.items()) < 0.4
 
 
 def test_a_flood_of_new_flows_does_not_starve_bulk() -> None:

