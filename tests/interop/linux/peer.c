@@ -5,6 +5,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/if_eql.h>
+#include <linux/if_ether.h>
+#include <linux/if_packet.h>
 #include <linux/if_slip.h>
 #include <linux/sockios.h>
 #include <linux/tcp.h>
@@ -218,6 +220,8 @@ static int send_file(int argc, char **argv)
 			struct pollfd p = {sock, POLLOUT, 0};
 			if (poll(&p, 1, 1000) > 0) {
 				ssize_t m = send(sock, buffer + done, n - done, MSG_DONTWAIT | MSG_NOSIGNAL);
+				if (m < 0 && (errno == EPIPE || errno == ECONNRESET))
+					goto late; /* the receiver has given it up */
 				if (m < 0 && errno != EAGAIN)
 					fail("send");
 				if (m > 0)
@@ -244,6 +248,41 @@ late:;
 	return 0;
 }
 
+/* A socket that sees what comes in; -1 without the right to have one. */
+static int tap(void)
+{
+	int size = 1 << 20, sock = socket(AF_PACKET, SOCK_DGRAM, htons(ETH_P_IP));
+	setsockopt(sock, SOL_SOCKET, SO_RCVBUF, &size, sizeof size);
+	return sock;
+}
+
+/* How many of the segments that wait in `sock` were overtaken on their way: the kernel that sends counts the segments
+   of a connection in IPv4's identification, so what is sent again does not count, unlike in TCPOFOQueue. */
+static long overtaken(int sock, int port)
+{
+	static int known;
+	static uint16_t highest;
+	long count = 0;
+	unsigned char p[128];
+	struct sockaddr_ll from;
+	for (;;) {
+		socklen_t length = sizeof from;
+		ssize_t n = recvfrom(sock, p, sizeof p, MSG_DONTWAIT, (void *)&from, &length);
+		if (n < 0)
+			return count;
+		int header = (p[0] & 15) * 4, size = p[2] << 8 | p[3];
+		if (from.sll_pkttype == PACKET_OUTGOING || n < header + 20 || p[9] != IPPROTO_TCP ||
+		    (p[header + 2] << 8 | p[header + 3]) != port || size <= header + (p[header + 12] >> 4) * 4)
+			continue;
+		uint16_t number = p[4] << 8 | p[5];
+		if (known && (int16_t)(number - highest) < 0)
+			count++;
+		else
+			highest = number;
+		known = 1;
+	}
+}
+
 /* receive ADDRESS PORT FILE [LIMIT SECONDS]: says "ready" first; seconds from the connection's start to its end. */
 static int receive_file(int argc, char **argv)
 {
@@ -254,7 +293,8 @@ static int receive_file(int argc, char **argv)
 	setsockopt(server, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
 	if (bind(server, (void *)&a, size) < 0 || listen(server, 1) < 0)
 		fail("bind");
-	long before = out_of_order();
+	long before = out_of_order(), passed = 0;
+	int watch = tap();
 	printf("ready\n");
 	fflush(stdout);
 	struct pollfd p = {server, POLLIN, 0};
@@ -272,6 +312,7 @@ static int receive_file(int argc, char **argv)
 		p.fd = sock;
 		if (poll(&p, 1, 1000) <= 0)
 			continue;
+		passed += overtaken(watch, atoi(argv[1]));
 		ssize_t n = recv(sock, buffer, sizeof buffer, 0);
 		if (n <= 0) {
 			whole = n == 0;
@@ -289,8 +330,9 @@ static int receive_file(int argc, char **argv)
 	getsockopt(sock, IPPROTO_TCP, TCP_INFO, &info, &size);
 	segments = info.tcpi_data_segs_in;
 	printf("{\"received\": %ld, \"whole\": %s, \"seconds\": %.3f, \"segments\": %ld, \"out_of_order\": %ld, "
-	       "\"longest_gap\": %.3f}\n",
-	       received, whole ? "true" : "false", last - began, segments, out_of_order() - before, longest);
+	       "\"overtaken\": %ld, \"longest_gap\": %.3f}\n",
+	       received, whole ? "true" : "false", last - began, segments, out_of_order() - before,
+	       watch < 0 ? -1 : passed + overtaken(watch, atoi(argv[1])), longest);
 	return 0;
 }
 
@@ -327,7 +369,14 @@ static int flood(int argc, char **argv)
 	return 0;
 }
 
-/* collect ADDRESS PORT COUNT PATIENCE: until COUNT different ones came, or none for PATIENCE seconds. */
+static volatile sig_atomic_t enough;
+
+static void stop(int number)
+{
+	enough = number;
+}
+
+/* collect ADDRESS PORT COUNT PATIENCE: until COUNT different ones came, or none for PATIENCE seconds, or SIGTERM. */
 static int collect(int argc, char **argv)
 {
 	struct sockaddr_storage a;
@@ -340,9 +389,10 @@ static int collect(int argc, char **argv)
 	setsockopt(sock, SOL_SOCKET, SO_RCVBUF, &size, sizeof size);
 	if (bind(sock, (void *)&a, length) < 0)
 		fail("bind");
+	signal(SIGTERM, stop);
 	printf("ready\n");
 	fflush(stdout);
-	while (received < count) {
+	while (received < count && !enough) {
 		struct pollfd p = {sock, POLLIN, 0};
 		if (poll(&p, 1, (first ? patience : 60) * 1000) <= 0)
 			break;

@@ -1,0 +1,303 @@
+"""The kernel's eql and PPP Multilink, and eqlbond, side by side on the same paced lines, in one run.
+
+Two guests with Debian's kernel in QEMU, or `eqlbond run` in network namespaces of this machine, at the ends of the same
+lines: a transfer of the 289284 bytes of the 1995 report by TCP with cubic, floods of UDP, pings on idle lines and under
+a transfer, and what it costs when one of two lines is hung up, or goes silent. One thing at a time, in real time.
+Needs root, and the packages of tests/interop/apt-packages.txt.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import groupby
+from typing import Any
+
+import attrs
+
+from benchmarks import _peer_measures as measure
+from benchmarks._harness import Column, Table, finish, parse_options
+from benchmarks._peer_machines import Machines
+from benchmarks._peer_targets import judge
+from benchmarks._peers import FAIR, FIFO, SYSTEMS, System
+
+PLAIN = ("kernel-eql", "eqlbond-plain", "eqlbond-to-kernel-eql")
+MULTILINK = ("kernel-multilink", "eqlbond-multilink")
+EQUAL2, EQUAL4 = (57600,) * 2, (57600,) * 4
+UNEQUAL, SLOW = (57600, 14400), (28800, 14400)
+GIVE_UP = 2.5
+"""A transfer is given up after so many times what it would take at best; its figures count what has arrived."""
+
+COLUMNS: dict[str, Any] = dict.fromkeys(
+    (
+        "system", "lines", "mtu", "percent_of_framing", "out_of_order", "retransmits", "ping_ms", "ping_under_load_ms",
+        "cut", "outage_seconds", "lost",
+    )
+)  # fmt: skip
+
+
+@attrs.frozen
+class Setting:
+    """What a system is made with."""
+
+    system: str
+    lines: tuple[int, ...]
+    mtu: int
+    qdisc: str
+    echo: bool = False
+    ecn: bool = False
+
+
+@attrs.frozen
+class Case:
+    """One measurement, one row."""
+
+    name: str
+    setting: Setting
+    measure: Callable[[System], dict[str, Any]] = attrs.field(eq=False)
+    fresh: bool = False
+    """It takes the system's lines away: the next one needs a new system."""
+
+    def __str__(self) -> str:
+        setting = self.setting
+        lines = "+".join(map(str, setting.lines))
+        return f"{self.name}: {setting.system}, {lines}, MTU {setting.mtu}, {setting.qdisc}" + ", ECN" * setting.ecn
+
+    def row(self) -> dict[str, Any]:
+        """The members that every result has."""
+        setting = self.setting
+        # eqlbond's queue is its own; behind it the system's is empty.
+        ours = "fq (eqlbond's), ECN" if setting.ecn else "fq (eqlbond's)"
+        qdisc = ours if setting.system.startswith("eqlbond") else setting.qdisc
+        given = {"system": setting.system, "lines": list(setting.lines), "mtu": setting.mtu}
+        return {**COLUMNS, **given, "case": self.name, "qdisc": qdisc}
+
+
+def tcp(
+    lines: tuple[int, ...], mtu: int, systems: Iterable[str], most: float, qdisc: str = FAIR, ecn: bool = False
+) -> Iterator[Case]:
+    """A transfer, of `most` seconds at most."""
+
+    def transfer(system: System) -> dict[str, Any]:
+        file = system.machines.image.files["/data"]
+        return measure.tcp(system, min(most, GIVE_UP * measure.ideal(system, file)))
+
+    for system in systems:
+        yield Case("tcp", Setting(system, lines, mtu, qdisc, ecn=ecn), transfer)
+
+
+def udp(lines: tuple[int, ...], mtu: int, systems: Iterable[str], load: float, seconds: float) -> Iterator[Case]:
+    """A flood."""
+    for system in systems:
+        setting = Setting(system, lines, mtu, FAIR)
+        yield Case(f"udp {load:.0%}", setting, lambda system: measure.flood(system, load, seconds))
+
+
+def idle(lines: tuple[int, ...], systems: Iterable[str], count: int) -> Iterator[Case]:
+    """Pings on idle lines."""
+    for system in systems:
+        setting = Setting(system, lines, 1500, FAIR)
+        yield Case("ping, idle", setting, lambda system: measure.idle_ping(system, count))
+
+
+def busy(systems: Iterable[str], seconds: float, qdisc: str = FAIR) -> Iterator[Case]:
+    """Pings under a transfer."""
+    for system in systems:
+        setting = Setting(system, EQUAL2, 1500, qdisc)
+        yield Case("ping, busy", setting, lambda system: measure.ping_under_load(system, seconds))
+
+
+def cuts(systems: Iterable[str], quick: bool) -> Iterator[Case]:
+    """What becomes of packets when one of two lines is gone."""
+    for system in systems:
+        setting = Setting(system, EQUAL2, 1500, FAIR, echo=True)
+        yield Case("stream", setting, lambda system: measure.cut_stream(system, "hangup", 12), fresh=True)
+        yield Case("burst", setting, lambda system: measure.cut_burst(system, "hangup"), fresh=True)
+        # How long it takes to be noticed depends on when the last question was answered.
+        for _ in range(1 if quick or system.startswith("kernel") else 3):
+            yield Case("stream", setting, lambda system: measure.cut_stream(system, "silence", 18), fresh=True)
+        if not quick:
+            yield Case("burst", setting, lambda system: measure.cut_burst(system, "silence"), fresh=True)
+
+
+def whole() -> Iterator[Case]:
+    """All cases; some 50 minutes."""
+    for lines in (EQUAL2, EQUAL4, UNEQUAL, SLOW):
+        for mtu in (900, 1500):
+            for system in (*PLAIN, *MULTILINK):
+                if mtu == 900 and lines in (EQUAL4, UNEQUAL):
+                    yield from udp(lines, mtu, [system], 0.5, 12)
+                    yield from udp(lines, mtu, [system], 0.9, 12)
+                yield from tcp(lines, mtu, [system], 600)
+    yield from tcp(EQUAL4, 900, ["kernel-eql"], 600, FIFO)
+    yield from tcp(EQUAL4, 900, ["eqlbond-plain"], 600, ecn=True)
+    yield from tcp(UNEQUAL, 900, ["kernel-eql"], 600, FIFO)
+    yield from tcp(UNEQUAL, 1500, ["kernel-multilink"], 600, FIFO)
+    for count in (1, 2, 3, 4):
+        yield from idle((28800,) * count, MULTILINK, 9)
+    yield from idle((28800,) * 4, ["kernel-eql", "eqlbond-plain"], 5)
+    yield from busy((*PLAIN, *MULTILINK), 14)
+    yield from busy(("kernel-eql", "kernel-multilink"), 14, FIFO)
+    yield from cuts(MULTILINK, False)
+
+
+def quick() -> Iterator[Case]:
+    """What the targets need, with shorter transfers; under ten minutes."""
+    yield from tcp(UNEQUAL, 900, PLAIN[:1], 30)
+    yield from tcp(UNEQUAL, 900, PLAIN[1:], 50)
+    yield from tcp(EQUAL4, 900, PLAIN[:2], 30)
+    yield from tcp(UNEQUAL, 1500, MULTILINK, 50)
+    yield from idle((28800,) * 4, MULTILINK, 7)
+    yield from busy((*PLAIN[:2], *MULTILINK), 9)
+    yield from cuts(MULTILINK, True)
+
+
+def short() -> Iterator[Case]:
+    """One case: whether all of it works."""
+    yield Case(
+        "tcp",
+        Setting("eqlbond-to-kernel-eql", EQUAL2, 900, FAIR),
+        lambda system: measure.tcp(system, 40, "/sample"),
+    )
+
+
+def run(machines: Machines, cases: Sequence[Case]) -> list[dict[str, Any]]:
+    """The results, a row for each case. One that fails says why, under `failed`, and the others go on."""
+    results: list[dict[str, Any]] = []
+    for setting, group in groupby(cases, lambda case: case.setting):
+        waiting = list(group)
+        while waiting:
+            try:
+                made = SYSTEMS[setting.system](
+                    machines, setting.lines, setting.mtu, setting.qdisc, setting.echo, setting.ecn
+                )
+                with made as system:
+                    while waiting:
+                        case = waiting.pop(0)
+                        try:
+                            results.append(_measure(case, system))
+                        except Exception as error:
+                            _raise_interruption(error)
+                            results.append(_failed(case, error))
+                            break
+                        if case.fresh:
+                            break
+                        if waiting:
+                            system.settle()
+            except Exception as error:  # it cannot be made, so none of its cases
+                _raise_interruption(error)
+                results += [_failed(case, error) for case in waiting]
+                break
+    return results
+
+
+def _raise_interruption(error: BaseException) -> None:
+    """Ctrl-C ends the guests, too, so that cleaning up may have failed because of it: then that is what it was."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, KeyboardInterrupt | SystemExit):
+            raise cause
+        cause = cause.__context__
+
+
+def _measure(case: Case, system: System) -> dict[str, Any]:
+    began = time.monotonic()
+    row = {**case.row(), **case.measure(system)}
+    figures = {key: value for key, value in row.items() if isinstance(value, float | int) and key != "mtu"}
+    told = ", ".join(f"{key} {value:.4g}" for key, value in figures.items())
+    print(f"{case}: {told}  [{time.monotonic() - began:.0f} s]", file=sys.stderr, flush=True)
+    return row
+
+
+def _failed(case: Case, error: Exception) -> dict[str, Any]:
+    print(f"{case}: failed", file=sys.stderr)
+    traceback.print_exception(error)
+    reason = f"{type(error).__name__}: {error}".splitlines()[0][:200]
+    return {**case.row(), "failed": reason}
+
+
+def table(results: Sequence[dict[str, Any]]) -> Table:
+    """The results, for people."""
+    shown = Table(
+        "Side by side on paced lines: 289284 bytes by TCP with cubic, UDP, pings, cuts",
+        [
+            Column("case"),
+            Column("lines"),
+            Column("MTU"),
+            Column("system"),
+            Column("queue"),
+            Column("% of framing", ".1f"),
+            Column("% of bits/10", ".1f"),
+            Column("out of order", ".1%"),
+            Column("overtaken", ".1%"),
+            Column("retr."),
+            Column("ping ms", ".0f"),
+            Column("busy ms", ".0f"),
+            Column("cut"),
+            Column("outage s", ".2f"),
+            Column("lost"),
+            Column("packets"),
+            Column("remark"),
+        ],
+    )
+    for row in results:
+        remark = row.get("failed") or (f"given up after {row['seconds']:.0f} s" if row.get("given_up") else "")
+        keys = ("percent_of_framing", "percent_of_bits", "out_of_order", "overtaken", "retransmits")
+        figures = [row.get(key) for key in (*keys, "ping_ms", "ping_under_load_ms", "cut", "outage_seconds", "lost")]
+        lines = "+".join(map(str, row["lines"]))
+        packets = row.get("packets", row.get("segments"))
+        shown.add(row["case"], lines, row["mtu"], row["system"], row["qdisc"], *figures, packets, remark)
+    shown.note(
+        "% of framing: the least time in which the lines carry the segments (52 bytes of headers each, with time "
+        "stamps; escapes as in the data; two ENDs a packet by SLIP, 9 bytes of headers by PPP Multilink), over "
+        "the time from accept to the last byte"
+    )
+    shown.note("% of bits/10: the file's bytes alone, against a byte for ten bits of the sum of the rates")
+    shown.note("given up: the shares count the bytes that had arrived by then")
+    shown.note(
+        "out of order: of the segments, those that had to wait for one before them (TCPOFOQueue), because that was "
+        "overtaken, or because it was dropped and sent again; of the datagrams, those that were overtaken"
+    )
+    shown.note("overtaken: of the segments, those that one that was sent later came before (by IPv4's identification)")
+    shown.note("ping: round trip, median; 1400 bytes on idle lines, 64 bytes while a transfer runs")
+    shown.note(
+        "stream: 100 bytes every 50 ms; outage: the longest gap at the far end beyond that; burst: 20 of 1000 bytes"
+    )
+    return shown
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the benchmark."""
+    parser = argparse.ArgumentParser(formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--short", action="store_true", help="one short case, within 90 s")
+    parser.add_argument(
+        "--only", metavar="TEXT", action="append", help="only cases with this in their name; again: both"
+    )
+    options = parse_options(__doc__, argv, parser)
+    cases = list(short() if options.extra.short else quick() if options.quick else whole())
+    for text in options.extra.only or ():
+        cases = [case for case in cases if text in str(case)]
+    if os.geteuid():
+        sys.exit("it needs root, for network namespaces and TUN interfaces")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started is ended
+    began = time.monotonic()
+    with Machines() as machines:
+        results = run(machines, cases)
+        release = machines.image.release if cases else None
+    shown = table(results)
+    shown.print()
+    print("\n" + judge(results).render())
+    print(f"\n{time.monotonic() - began:.0f} s", flush=True)
+    finish(options, results, guest_kernel=release)
+    failed = sum("failed" in row for row in results)
+    if failed:
+        sys.exit(f"{failed} of {len(results)} cases failed")
+
+
+if __name__ == "__main__":
+    main()
