@@ -35,7 +35,8 @@ class System:
         mtu: of the bond, bytes.
         qdisc: what queues in front of the guests' lines; eqlbond has its own fair queue.
         echo: whether the ends ask each other for signs of life, one a second, three without an answer being the end.
-        ecn: whether TCP at eqlbond's ends offers to have packets marked instead of dropped; Linux only accepts it.
+        ecn: whether TCP at eqlbond's ends offers to have packets marked instead of dropped, as it does by default.
+            Linux by itself only accepts it.
     """
 
     name: ClassVar[str]
@@ -51,7 +52,7 @@ class System:
         mtu: int,
         qdisc: str = FAIR,
         echo: bool = False,
-        ecn: bool = False,
+        ecn: bool = True,
     ) -> None:
         self.machines, self.rates, self.mtu, self.qdisc, self.echo = machines, tuple(rates), mtu, qdisc, echo
         self.ecn = ecn
@@ -142,8 +143,6 @@ class System:
         here, there = (NEAR, FAR) if end == "near" else (FAR, NEAR)
         host = Host(room, self._configuration(devices, here, there), self.machines.image, end)
         self._stack.callback(host.remove)
-        if self.ecn:
-            host.sh("sh", "-c", "echo 1 >/proc/sys/net/ipv4/tcp_ecn")
         return host
 
     def _configuration(self, devices: Sequence[str], here: str, there: str) -> str:
@@ -153,7 +152,7 @@ class System:
             text += f'[ppp]\nip = {{ local = "{here}", peer = "{there}" }}\n'
             if self.echo:
                 text += f"echo_interval = {ECHO_INTERVAL}\necho_failure = {ECHO_FAILURE}\n"
-        text += f'[tun]\nname = "eql0"\naddresses = "{here}"\npeer = "{there}"\n'
+        text += f'[tun]\nname = "eql0"\naddresses = "{here}"\npeer = "{there}"\necn = {str(self.ecn).lower()}\n'
         for number, (device, rate) in enumerate(zip(devices, self.rates, strict=True)):
             text += f'[[slave]]\nname = "line{number}"\ndevice = "{device}"\nbaudrate = {rate}\n'
             text += f'framing = "{self.framing}"\n'

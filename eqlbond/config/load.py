@@ -213,6 +213,7 @@ def _read_tun(section: Section, bond: BondConfig) -> TunConfig:
         name=checks.text("the name of an interface"),
         mtu=checks.integer(68, 65535, "bytes"),
         mss_clamp=checks.boolean,
+        ecn=checks.boolean,
         namespace=checks.text("a network namespace, its name or a path"),
     )
     options["addresses"] = section.items("addresses", checks.interface, or_one=True)

@@ -129,6 +129,7 @@ class TunConfig:
     routes: tuple[Route, ...] = ()
     mtu: int | None = None
     mss_clamp: bool = False
+    ecn: bool = True
     namespace: str | None = None
 
     def make(self) -> TunInterface:
@@ -140,6 +141,7 @@ class TunConfig:
             routes=self.routes,
             mtu=self.mtu,
             clamp_mss=self.mss_clamp,
+            ecn=self.ecn,
             namespace=self.namespace,
         )
 

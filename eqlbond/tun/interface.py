@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 import os
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from ipaddress import ip_interface
 from types import TracebackType
@@ -56,6 +56,9 @@ class TunInterface:
         mtu: bytes; None: the bond's, and an interface that was there before keeps its own.
         clamp_mss: hold TCP connections, in both directions, to segments that fit the bond. For routers behind
             which path MTU discovery does not work.
+        ecn: have TCP connections that begin here ask for explicit congestion notification (RFC 3168), so that a bond
+            with a fair queue need not drop to slow them down. A feature of the interface's routes; those of an
+            interface that was there before are left as they are.
         namespace: the network namespace to have it in, a name or a path; entering one needs CAP_SYS_ADMIN.
 
     Raises:
@@ -71,6 +74,7 @@ class TunInterface:
         routes: str | Route | Iterable[str | Route] = (),
         mtu: int | None = None,
         clamp_mss: bool = False,
+        ecn: bool = True,
         namespace: str | None = None,
     ) -> None:
         self.name = check_name(name)
@@ -81,9 +85,12 @@ class TunInterface:
             check_ipv6_fits(self._addresses, self._routes, mtu)
         if not isinstance(clamp_mss, bool):
             raise ConfigurationError("clamp_mss", f"True or False, not {clamp_mss!r}")
+        if not isinstance(ecn, bool):
+            raise ConfigurationError("ecn", f"True or False, not {ecn!r}")
         if namespace is not None and (not isinstance(namespace, str) or not namespace):
             raise ConfigurationError("namespace", f"a name, a path, or None, not {namespace!r}")
         self._clamp_mss = clamp_mss
+        self._ecn = ecn
         self._namespace = namespace
         self._fd = -1
         self._existed = False
@@ -131,8 +138,14 @@ class TunInterface:
             self._settings.add_addresses(self._addresses)
         if not self._interface.is_up():
             self._settings.set_link(up=True)
-        if self._routes and (self._mtu is not None or self._existed):
-            self._settings.add_routes(self._routes)
+        self._add_routes(self._routes if self._mtu is not None or self._existed else ())
+
+    def _add_routes(self, routes: Sequence[Route]) -> None:
+        assert self._settings is not None
+        if routes:
+            self._settings.add_routes(routes)
+        if self._ecn and not self._existed:
+            self._settings.ask_for_ecn()
 
     def _set_mtu(self, mtu: int) -> None:
         assert self._interface is not None
@@ -222,7 +235,7 @@ class TunInterface:
     def _take_mtu(self, mtu: int) -> None:
         assert self._settings is not None
         self._set_mtu(mtu)
-        self._settings.add_routes(self._routes)
+        self._add_routes(self._routes)
 
     async def detach(self) -> None:
         """Carry no packets any more; the interface stays."""
@@ -263,7 +276,7 @@ class TunInterface:
         assert self._settings is not None
         self._settings.remove_addresses([known for known in self._negotiated if known not in wanted])
         self._settings.add_addresses(wanted)
-        self._settings.add_routes(self._routes)  # the kernel drops those that had a lost address as their source
+        self._add_routes(self._routes)  # the kernel drops those that had a lost address as their source
         self._negotiated = wanted
 
     # -- watching

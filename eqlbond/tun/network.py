@@ -14,8 +14,11 @@ from eqlbond.tun.device import how_without_rights
 from eqlbond.tun.settings import Assigned, Network, Route
 
 _FAMILIES = {4: socket.AF_INET, 6: socket.AF_INET6}
+_ANY = {socket.AF_INET: "0.0.0.0", socket.AF_INET6: "::"}
 _MAIN = 254
 _UNIVERSE, _LINK = 0, 253
+_UNICAST = 1
+_FEATURE_ECN = 1  # of RTAX_FEATURES
 _IPV6_METRIC = 1024
 """What the kernel takes for an IPv6 route without a metric."""
 
@@ -143,12 +146,40 @@ class LinkSettings:
     def _routes(netlink: Any, network: Network) -> Iterator[tuple[int | None, int]]:
         """Interface and metric of each route to the network in the main table."""
         for entry in netlink.get_routes(family=_FAMILIES[network.version], table=_MAIN):
-            if entry["dst_len"] != network.prefixlen or entry["type"] != 1 or entry.get_attr("RTA_TABLE") != _MAIN:
+            if (
+                entry["dst_len"] != network.prefixlen
+                or entry["type"] != _UNICAST
+                or entry.get_attr("RTA_TABLE") != _MAIN
+            ):
                 continue
             destination = entry.get_attr("RTA_DST")
             found = ip_network(f"{destination}/{entry['dst_len']}") if destination else None
             if found == network or (found is None and network.prefixlen == 0):
                 yield entry.get_attr("RTA_OIF"), entry.get_attr("RTA_PRIORITY") or 0
+
+    def ask_for_ecn(self) -> None:
+        """Have TCP ask for explicit congestion notification (RFC 3168) by every route through the interface.
+
+        It is a feature of the route, so that the system's other connections are as before. The far end answers as its
+        system is set; Linux's default is to agree.
+        """
+        with self._netlink("asking for ECN") as (netlink, index):
+            for family in _FAMILIES.values():
+                for entry in list(netlink.get_routes(family=family, table=_MAIN)):
+                    if entry["type"] != _UNICAST or entry.get_attr("RTA_OIF") != index:
+                        continue
+                    arguments: dict[str, Any] = {
+                        "family": family,
+                        "dst": f"{entry.get_attr('RTA_DST') or _ANY[family]}/{entry['dst_len']}",
+                        "oif": index,
+                        "scope": entry["scope"],
+                        "proto": entry["proto"],
+                        "metrics": {"features": _FEATURE_ECN},
+                    }
+                    for name, attribute in (("prefsrc", "RTA_PREFSRC"), ("priority", "RTA_PRIORITY")):
+                        if entry.get_attr(attribute):
+                            arguments[name] = entry.get_attr(attribute)
+                    netlink.route("replace", **arguments)
 
     def remove_added(self) -> None:
         """Take away what was added here, for an interface that stays."""

@@ -202,6 +202,7 @@ namespace = "site"
 default_route = true
 mtu = 1300
 mss_clamp = true
+ecn = false
 
 [hooks]
 up = ["/etc/eqlbond/up", "x"]
@@ -269,7 +270,7 @@ def test_every_option(tmp_path: Path) -> None:
     assert (modem.manners.pace, modem.hangup_timeout, modem.watch_carrier) == (0.01, 3, False)
     tun = config.tun
     assert tun is not None
-    assert (tun.name, tun.mtu, tun.mss_clamp, tun.namespace) == ("bond0", 1300, True, "site")
+    assert (tun.name, tun.mtu, tun.mss_clamp, tun.ecn, tun.namespace) == ("bond0", 1300, True, False, "site")
     assert (tun.addresses, tun.peer) == (("10.0.0.1/30", "fd00::1/64"), ("10.0.0.2",))
     assert tun.routes == (Route("192.168.7.0/24"), Route("10.9.0.0/16", 7), Route("default"), Route("::/0"))
     assert (config.hooks.bond_up, config.hooks.slave_down, config.hooks.timeout) == (

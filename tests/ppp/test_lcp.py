@@ -428,6 +428,29 @@ class TestLiveness:
         assert h.lcp.next_deadline == 310.0
         assert h.lcp.liveness.unanswered == 0
 
+    @pytest.mark.parametrize(("round_trip", "last"), [(0.75, 66.0), (2.0, 71.0)])
+    def test_the_last_request_is_waited_for_half_where_the_peer_is_near(self, round_trip: float, last: float) -> None:
+        h = self.opened()
+        when, sent = self.tick(h)
+        h.receive(10, (77).to_bytes(4, "big"), sent[0].identifier, now=when + round_trip)
+        times = []
+        while h.lcp.opened:
+            times.append(self.tick(h)[0])
+        assert times == [21.0, 31.0, 41.0, 51.0, 61.0, 71.0, last + 10.0]
+
+    def test_a_sign_of_life_gives_the_last_request_its_whole_interval(self) -> None:
+        h = self.opened()
+        when, sent = self.tick(h)
+        h.receive(10, (77).to_bytes(4, "big"), sent[0].identifier, now=when + 0.5)
+        for _ in range(6):
+            when, _ = self.tick(h)
+        assert h.lcp.liveness.unanswered == 5
+        h.lcp.liveness.heard()
+        assert self.tick(h) == (when + 5.0, [])
+        assert h.lcp.next_deadline == when + 10.0
+        assert [p.code for p in self.tick(h)[1]] == [control.ECHO_REQUEST]
+        assert h.lcp.opened
+
     def test_other_frames_count_for_two_thirds(self) -> None:
         """The reply may stand in the peer's queue; but a link that only hears is given up as well, later."""
         h = self.opened()

@@ -169,6 +169,25 @@ async def test_a_default_route_and_how_it_goes_away(namespaces) -> None:
     assert run("ip route", here) == ""
 
 
+@pytest.mark.parametrize("ecn", [True, False])
+async def test_the_routes_ask_for_ecn(namespaces, ecn: bool) -> None:
+    here = namespaces[0]
+    tun = TunInterface(
+        "eqltest0",
+        addresses=["10.7.0.1/30", "fd77::1/64"],
+        routes=["default", "10.1.0.0/16", "fd78::/64"],
+        mtu=1500,
+        ecn=ecn,
+        namespace=here,
+    )
+    async with tun:
+        for command, count in (("ip route", 3), ("ip -6 route", 2)):
+            told = [line for line in run(command, here).splitlines() if "eqltest0" in line and line[:4] != "fe80"]
+            assert len(told) == count, told
+            assert all(("features ecn" in line) is ecn for line in told), told
+    assert run("ip route", here) == ""
+
+
 @pytest.mark.parametrize("metric", ["", "metric 100"])
 async def test_an_existing_default_route_is_never_touched(namespaces, metric) -> None:
     here = namespaces[0]
