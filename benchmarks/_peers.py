@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
@@ -27,7 +28,7 @@ _TERMIOS = (9600, 19200, 38400, 57600, 115200)
 End = Host | Guest
 
 
-class System:
+class System(ABC):
     """Two ends and the lines between them; a context manager, within which packets go both ways.
 
     Args:
@@ -58,9 +59,9 @@ class System:
         self.ecn = ecn
         self._stack = contextlib.ExitStack()
 
+    @abstractmethod
     def up(self) -> None:
         """Make the ends, join them, and wait until all lines carry packets."""
-        raise NotImplementedError
 
     def cut(self, line: int) -> None:
         """From now on the line carries nothing, and nobody is told."""

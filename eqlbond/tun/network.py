@@ -143,14 +143,16 @@ class LinkSettings:
         self._added.append(("route", arguments))
 
     @staticmethod
-    def _routes(netlink: Any, network: Network) -> Iterator[tuple[int | None, int]]:
-        """Interface and metric of each route to the network in the main table."""
-        for entry in netlink.get_routes(family=_FAMILIES[network.version], table=_MAIN):
-            if (
-                entry["dst_len"] != network.prefixlen
-                or entry["type"] != _UNICAST
-                or entry.get_attr("RTA_TABLE") != _MAIN
-            ):
+    def _main_table(netlink: Any, family: int) -> Iterator[Any]:
+        """The unicast routes of the main table."""
+        for entry in netlink.get_routes(family=family, table=_MAIN):
+            if entry["type"] == _UNICAST and entry.get_attr("RTA_TABLE") == _MAIN:
+                yield entry
+
+    def _routes(self, netlink: Any, network: Network) -> Iterator[tuple[int | None, int]]:
+        """Interface and metric of each route to the network."""
+        for entry in self._main_table(netlink, _FAMILIES[network.version]):
+            if entry["dst_len"] != network.prefixlen:
                 continue
             destination = entry.get_attr("RTA_DST")
             found = ip_network(f"{destination}/{entry['dst_len']}") if destination else None
@@ -165,8 +167,8 @@ class LinkSettings:
         """
         with self._netlink("asking for ECN") as (netlink, index):
             for family in _FAMILIES.values():
-                for entry in list(netlink.get_routes(family=family, table=_MAIN)):
-                    if entry["type"] != _UNICAST or entry.get_attr("RTA_OIF") != index:
+                for entry in list(self._main_table(netlink, family)):
+                    if entry.get_attr("RTA_OIF") != index:
                         continue
                     arguments: dict[str, Any] = {
                         "family": family,

@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from tests.cli.commands import environment
+from tests.interop.linux.guest import parse_ping
 
 PATIENCE = 60.0
 
@@ -182,7 +183,7 @@ class Pair:
 def ping(router: Router, address: str, count: int = 5, interval: float = 0.2, size: int = 56) -> list[float]:
     """Round trips in milliseconds. Raises where none is answered."""
     out = router.sh("ping", "-n", "-c", str(count), "-i", str(interval), "-s", str(size), "-W", "5", address)
-    return [float(line.split("time=")[1].split()[0]) for line in out.splitlines() if "time=" in line]
+    return parse_ping(out)
 
 
 @contextlib.contextmanager
