@@ -18,7 +18,7 @@ import attrs
 HERE = Path(__file__).parent
 MODULES = (
     "slhc", "slip", "eql", "ppp_generic", "ppp_async", "crc-ccitt", "ppp_deflate", "bsd_comp",
-    "sch_fq_codel", "af_packet", "ipv6",
+    "sch_fq_codel", "af_packet", "ipv6", "virtio_pci", "virtio_console",
 )  # fmt: skip
 """Loaded at boot, with what they need, where the kernel does not have them built in."""
 TRANSFER_SIZE = 289284
@@ -48,8 +48,9 @@ echo 0 >/proc/sys/net/ipv4/conf/default/rp_filter
 echo 1 >/proc/sys/net/ipv4/tcp_no_metrics_save
 ip link set lo up
 hostname guest
-exec </dev/ttyS0 >/dev/ttyS0 2>/dev/ttyS1
-stty raw -echo 115200
+until [ -c /dev/vport0p1 ]; do sleep 0.1; done
+exec 3<>/dev/vport0p1 2>/dev/ttyS0
+exec <&3 >&3 3>&-
 echo ready
 while read -r number command; do
   echo "$command" | base64 -d >/tmp/command
