@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Protocol
 
 from eqlbond.codec import control
+from eqlbond.codec.base import Framer
 from eqlbond.codec.hdlc import HdlcFramer
 from eqlbond.packet import IPV4, IPV6, Packet
 from eqlbond.ppp.authentication import make_roles
@@ -40,30 +41,11 @@ _EVENTS = 256
 """Events kept for an owner that does not take them; what comes after is dropped."""
 
 
-class LinkFramer(Protocol):
-    """What a link needs of its framer: `eqlbond.codec.hdlc.HdlcFramer` is one."""
+class LinkFramer(Framer, Protocol):
+    """What a link needs of its framer: `eqlbond.codec.hdlc.HdlcFramer` is one.
 
-    @property
-    def dropped(self) -> Mapping[str, int]:
-        """Frames dropped, by reason."""
-        ...
-
-    @property
-    def remedies(self) -> Mapping[str, str]:
-        """What a person can do about some of the reasons."""
-        ...
-
-    def encode(self, packet: Packet) -> bytes:
-        """One whole frame. LCP goes uncompressed and fully escaped, whatever is set."""
-        ...
-
-    def wire_size(self, packet: Packet) -> int:
-        """The size of that frame."""
-        ...
-
-    def feed(self, data: bytes) -> list[Packet]:
-        """The packets that the data completes. LCP with the default check is taken, whatever is set."""
-        ...
+    LCP packets go uncompressed and fully escaped, whatever is set, and with the default check are taken.
+    """
 
     def set_transmit(self, *, accm: int, pfc: bool, acfc: bool, fcs: int) -> None:
         """How frames are made from now on."""

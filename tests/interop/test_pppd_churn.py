@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -56,64 +57,75 @@ def test_lines_that_come_and_go(guest: Guest, tmp_path: Path) -> None:
         exchange(bench)
 
 
-def flows(bench: Bench, count: int, size: int, patience: float) -> tuple[Datagrams, Datagrams]:
-    """Datagrams in both directions, 20 a second; an outage has to be shorter than the patience."""
+@contextlib.contextmanager
+def flows(bench: Bench, what: str, count: int, size: int, patience: float, outage: float) -> Iterator[None]:
+    """Datagrams in both directions, 20 a second: some may be lost, none damaged, doubled or out of order.
+
+    Args:
+        bench: with its bond up.
+        what: happens meanwhile.
+        count: of datagrams, each way.
+        size: of each, bytes.
+        patience: seconds that an outage may take without ending the count.
+        outage: seconds that it may take at the most.
+    """
     interval = 0.05
-    return (
-        Datagrams(bench.host, bench.guest, THERE, count, size, interval, patience),
-        Datagrams(bench.guest, bench.host, HERE, count, size, interval, patience),
-    )
-
-
-def tell(what: str, told: dict[str, Any], direction: str) -> None:
-    print(f"\n{what}, {direction}: {told['lost']} of {told['sent']} lost, longest gap {told['longest_gap']:.2f} s")
+    flying = {
+        "to pppd": Datagrams(bench.host, bench.guest, THERE, count, size, interval, patience),
+        "from pppd": Datagrams(bench.guest, bench.host, HERE, count, size, interval, patience),
+    }
+    wait(1)
+    yield
+    for direction, each in flying.items():
+        told = each.end()
+        print(f"\n{what}, {direction}: {told['lost']} of {told['sent']} lost, longest gap {told['longest_gap']:.2f} s")
+        assert (told["damaged"], told["duplicates"], told["out_of_order"]) == (0, 0, 0), told
+        assert told["longest_gap"] < outage, told
 
 
 def test_hang_up(guest: Guest, tmp_path: Path) -> None:
     """The carrier of one of two lines falls at both ends, under datagrams at about half of what the lines carry."""
     with Bench(guest, tmp_path, [FAST] * 2, ours(CALL, slave=AGAIN)) as bench:
-        host = bench.host
         pppd = Pppd(guest, CALL)
-        host.start()
-        pppd.start_all(host, 2)
-        flying = flows(bench, 80, 500, 3.0)
-        wait(1)
-        bench.pacer.say("hangup 1")
-        guest.hangup(1)
-        assert "Modem hangup" in ended(pppd, 1)
-        bench.pacer.say("mend 1")
-        pppd.start(1)
-        out, back = (each.end() for each in flying)
-        tell("hang-up", out, "to pppd")
-        tell("hang-up", back, "from pppd")
-        for told in (out, back):
-            assert (told["damaged"], told["duplicates"], told["out_of_order"]) == (0, 0, 0), told
-        host.until_up(2)
+        bench.host.start()
+        pppd.start_all(bench.host, 2)
+        with flows(bench, "hang-up", 80, 500, patience=3.0, outage=3.0):
+            bench.pacer.say("hangup 1")
+            guest.hangup(1)
+            assert "Modem hangup" in ended(pppd, 1)
+            bench.pacer.say("mend 1")
+            pppd.start(1)
+        bench.host.until_up(2)
         exchange(bench)
 
 
 def test_silence(guest: Guest, tmp_path: Path) -> None:
     """One of two lines carries nothing any more and nobody is told; echoes find it at both ends."""
     with Bench(guest, tmp_path, [57600] * 2, ours(CALL, rates=[57600], slave=AGAIN)) as bench:
-        host = bench.host
         pppd = Pppd(guest, CALL)
-        host.start()
-        pppd.start_all(host, 2, [57600])
-        flying = flows(bench, 160, 220, 8.0)
-        wait(1)
-        bench.pacer.say("cut 1")
-        said = ended(pppd, 1)
-        assert "No response to 3 echo-requests" in said
-        host.until_said("line1 is down")
-        bench.pacer.say("mend 1")
-        pppd.start(1, 57600)
-        out, back = (each.end() for each in flying)
-        tell("silence", out, "to pppd")
-        tell("silence", back, "from pppd")
-        for told in (out, back):
-            assert (told["damaged"], told["duplicates"], told["out_of_order"]) == (0, 0, 0), told
-            assert told["longest_gap"] < 7, told
-        host.until_up(2)
+        bench.host.start()
+        pppd.start_all(bench.host, 2, [57600])
+        with flows(bench, "silence", 160, 220, patience=8.0, outage=7.0):
+            bench.pacer.say("cut 1")
+            assert "No response to 3 echo-requests" in ended(pppd, 1)
+            bench.host.until_said("line1 is down")
+            bench.pacer.say("mend 1")
+            pppd.start(1, 57600)
+        bench.host.until_up(2)
+
+
+def test_one_pppd_dies_without_a_word(guest: Guest, tmp_path: Path) -> None:
+    """The other line goes on; echoes find the dead one, and a new pppd takes it into the bundle again."""
+    with Bench(guest, tmp_path, [57600] * 2, ours(CALL, rates=[57600], slave=AGAIN)) as bench:
+        pppd = Pppd(guest, CALL)
+        bench.host.start()
+        pppd.start_all(bench.host, 2, [57600])
+        with flows(bench, "pppd killed", 160, 220, patience=8.0, outage=7.0):
+            pppd.jobs[1].kill("KILL")
+            bench.host.until_said("line1 is down")
+            pppd.start(1, 57600).until("Link attached to ppp0")
+        bench.host.until_up(2)
+        exchange(bench)
 
 
 def test_pppd_begins_again(guest: Guest, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -61,6 +62,32 @@ def test_each_end_its_own_way(guest: Guest, tmp_path: Path) -> None:
         assert "<pcomp>" not in theirs
         assert not {"<ssnhf>", "<accomp>", "<pcomp>"} & our
         exchange(bench)
+
+
+def test_short_numbers_refused(guest: Guest, tmp_path: Path) -> None:
+    """pppd refuses our wish for short numbers; the bundle goes on with long ones."""
+    configure = ours(CALL, bond='multilink = { endpoint = "site7", short = true }')
+    with Bench(guest, tmp_path, [FAST] * 2, configure) as bench:
+        pppd = Pppd(guest, CALL, "nompshortseq")
+        bench.host.start()
+        pppd.start_all(bench.host, 2)
+        for line in (0, 1):
+            theirs, our = pppd.agreed(line)
+            assert "<ssnhf>" not in theirs | our
+            assert re.search(r"sent \[LCP ConfRej id=\S+ .*<ssnhf>", pppd.jobs[line].output)
+        exchange(bench)
+
+
+def test_multilink_refused(guest: Guest, tmp_path: Path) -> None:
+    """A pppd that does no Multilink is kept out of a bundle; both ends tell why."""
+    with Bench(guest, tmp_path, [FAST], ours(CALL)) as bench:
+        pppd = Pppd(guest, CALL, without=["multilink"])
+        bench.host.start()
+        job = pppd.start(0)
+        assert "the peer does not speak Multilink" in bench.host.until_said("line0 is down")
+        job.until("Connection terminated")
+        assert re.search(r"sent \[LCP ConfRej id=\S+ .*<mrru 1500>", job.output)
+        assert "LCP terminated by peer" in job.output
 
 
 WRONG = "another secret"

@@ -75,11 +75,13 @@ class Job:
     def until(self, text: str, seconds: float = 60.0) -> str:
         """Wait until it has said `text`; what it has said."""
         deadline = time.monotonic() + seconds
-        while text not in (said := self.output):
-            if time.monotonic() > deadline or self.status is not None:
+        while True:
+            over = self.status is not None or time.monotonic() > deadline
+            if text in (said := self.output):  # asked for after the status: the last words come before the end
+                return said
+            if over:
                 raise GuestError(f"no {text!r} within {seconds:g} s: {said}")
             time.sleep(0.2)
-        return said
 
     def kill(self, signal: str = "TERM") -> None:
         """End it."""
