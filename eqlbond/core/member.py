@@ -39,7 +39,7 @@ LOW = 0.020
 HIGH = 0.040
 """Seconds of bytes that the port holds: between these (a single byte may be longer)."""
 MOST_CONTROL = 256
-"""Control frames that may wait for a port: a peer that asks without end while the port stands still has more dropped."""
+"""Control frames that may wait for a port: where a peer asks without end, what is over it is dropped."""
 
 
 def _payload_size(packet: Packet) -> int:
@@ -156,7 +156,7 @@ class Member:
         self._sent: deque[tuple[float, Packet]] = deque()  # when its last byte leaves; only while in the port
         self.wire_free = 0.0
         self.unsent = 0
-        self._reasons = 0
+        self._reasons: set[str] = set()  # for dropping frames, that `new_troubles` has seen on this connection
         self.handed: Packet | None = None  # with whole_frames: whose frame went last; None: a control frame
         self.departed: list[Packet] = []  # packets of flows that have begun to go; the bundle empties it
         self.retired = self.told_down = False
@@ -230,7 +230,7 @@ class Member:
         self.counters.connections += 1
         self._asked = 0
         self.retired = self.told_down = False
-        self._reasons = 0
+        self._reasons.clear()
         self.wire_free = now
         self._watch.begin()
         self.unsent = 0
@@ -671,10 +671,10 @@ class Member:
     def new_troubles(self) -> list[tuple[str, str]]:
         """Reasons for dropped frames that are new on this connection and that a person can mend."""
         link = self.link
-        if link is None or len(link.dropped) == self._reasons:
+        if link is None or len(link.dropped) == len(self._reasons):
             return []
-        fresh = list(link.dropped)[self._reasons :]
-        self._reasons = len(link.dropped)
+        fresh = [reason for reason in link.dropped if reason not in self._reasons]
+        self._reasons.update(fresh)
         return [(reason, link.remedies[reason]) for reason in fresh if reason in link.remedies]
 
     def port_bytes(self, now: float) -> float:
