@@ -38,7 +38,7 @@ class LineStats:
     dropped: Mapping[str, int]
     """Received frames that were dropped, by reason."""
     lost: Mapping[str, int]
-    """Packets that this line cannot have carried and nothing could take back, by reason."""
+    """Packets that this line cannot have carried and nothing could take back, and control frames dropped, by reason."""
     connections: int
     """How often the line came up."""
     fragments_sent: int = 0

@@ -38,8 +38,8 @@ from eqlbond.stats import LineStats
 LOW = 0.020
 HIGH = 0.040
 """Seconds of bytes that the port holds: between these (a single byte may be longer)."""
-MOST_CONTROL = 256
-"""Control frames that may wait for a port: where a peer asks without end, what is over it is dropped."""
+MOST_CONTROL = 8192
+"""Bytes of control frames that may wait for a port: where a peer asks without end, what comes then is dropped."""
 
 
 def _payload_size(packet: Packet) -> int:
@@ -260,11 +260,14 @@ class Member:
         _put(self.line, "up", False)
 
     def queue_control(self, frames: Sequence[bytes]) -> None:
-        """Control frames of the link, to go ahead of packets. What is over `MOST_CONTROL` is dropped, and counted."""
-        room = max(0, MOST_CONTROL - len(self.control))
-        self.control.extend(frames[:room])
-        if len(frames) > room:
-            self.counters.has_lost("too many control frames", len(frames) - room)
+        """Control frames of the link, to go ahead of packets. Beyond `MOST_CONTROL` they are dropped, and counted."""
+        waiting = sum(map(len, self.control))
+        for frame in frames:
+            if waiting > MOST_CONTROL:
+                self.counters.has_lost("too many control frames")
+                continue
+            self.control.append(frame)
+            waiting += len(frame)
 
     def asks(self) -> None:
         """The frame that `control` ends with may be a question: `asked` tells when it has left."""

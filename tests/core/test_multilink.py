@@ -539,8 +539,8 @@ def test_a_peer_that_asks_without_end_cannot_fill_the_memory() -> None:
         joined.put(0, 1, joined.now, asks.encode(Packet(request, 0xC021)))
     joined.run(joined.now + 1.0)
     line = joined.a.members[0]
-    assert len(line.control) == MOST_CONTROL
-    assert line.stats(joined.now).lost == {"too many control frames": 2000 - MOST_CONTROL}
+    assert MOST_CONTROL < sum(map(len, line.control)) < MOST_CONTROL + 1500
+    assert line.stats(joined.now).lost == {"too many control frames": 2000 - len(line.control)}
     joined.stick(0, stuck=False)
     joined.run(joined.now + 10.0)
     assert not line.control
