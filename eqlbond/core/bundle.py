@@ -645,4 +645,5 @@ class Bundle:
             queued_bytes=self._sender.backlog,
             dropped=self._dropped(),
             marked=self._sender.marked,
+            copies=self._sender.copies,
         )

@@ -32,6 +32,7 @@ from eqlbond.core.port_watch import RATE_WINDOW, PortWatch
 from eqlbond.core.port_watch import RETRY as RETRY
 from eqlbond.exceptions import ConfigurationError
 from eqlbond.packet import Packet
+from eqlbond.ppp.config import Ppp
 from eqlbond.schedulers.base import Line
 from eqlbond.stats import LineStats
 
@@ -690,10 +691,12 @@ class Member:
         """A snapshot."""
         line, link, counters = self.line, self.link, self.counters
         received, duplicate, lost = counters.fragments(link)
+        phase = str(getattr(link, "phase", "dead")) if isinstance(self.framing, Ppp) else None
         return LineStats(
             name=self.name,
             up=line.up,
-            state="up" if line.up else "down" if link is None else str(getattr(link, "phase", "opening")),
+            state="up" if line.up else "down" if link is None else phase or "opening",
+            phase=phase,
             rate=line.rate,
             configured_rate=self.settings.rate,
             priority=line.priority,

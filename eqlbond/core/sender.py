@@ -65,7 +65,7 @@ class Sender:
         self.permitted: Callable[[Packet], bool] | None = None
         """Tells whether PPP lets a packet pass; None: there is no PPP."""
         self.dropped: dict[str, int] = {}
-        self.packets_accepted = self.payload_accepted = 0
+        self.packets_accepted = self.payload_accepted = self.copies = 0
         self.deadlines: Deadlines[Member] = Deadlines()
         self._policy = policy
         self._mux = mux
@@ -276,6 +276,7 @@ class Sender:
             member = self._by_line[line]
             self._ready[member] = None
             packet.copies += 1
+            self.copies += 1
             self.backlog += len(packet.payload)
             self._flow_grows(packet)  # each copy leaves its flow when it begins to go
             try:
@@ -285,6 +286,7 @@ class Sender:
                     member.plan(packet, now, 0.0)
             except Exception as error:
                 packet.copies -= 1
+                self.copies -= 1
                 self._cannot_be_framed(member, packet, error)
 
     def _cannot_be_framed(self, member: Member, packet: Packet, error: Exception) -> None:
@@ -421,6 +423,7 @@ class Sender:
         for packet in packets:
             if packet.copies > 1:
                 packet.copies -= 1
+                self.copies -= 1
                 if planned:
                     self._flow_left(packet)
                 continue

@@ -463,6 +463,7 @@ def test_copies_arrive_by_each_line_and_are_reclaimed_once() -> None:
     driver.run(0.6)
     driver.disconnect(driver.members[0])
     assert driver.members[0].counters.reclaimed == 0  # the other line carries them
+    assert driver.bundle.stats(driver.now).copies == 1, "four of five were taken back"
     driver.finish()
     assert set(driver.order()) == set(range(5))
     assert Counter(driver.order()) == {0: 2, 1: 1, 2: 1, 3: 1, 4: 1}

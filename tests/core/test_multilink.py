@@ -500,6 +500,19 @@ def test_a_line_that_falls_silent_is_found_by_echo() -> None:
     assert number - len(order) < 60, "only what went by the silent line within 4 s"
 
 
+def test_phases_are_in_the_statistics() -> None:
+    joined = Joined(28800, 28800)
+
+    def phases() -> list[tuple[str | None, str]]:
+        return [(line.phase, line.state) for line in joined.a.bundle.stats(joined.now).lines]
+
+    assert phases() == [("establish", "establish")] * 2
+    joined.open()
+    assert phases() == [("network", "up")] * 2
+    joined.hang_up(0)
+    assert phases() == [("dead", "down"), ("network", "up")]
+
+
 def test_a_port_that_stands_still_is_believed_for_a_while() -> None:
     """Its Echo-Request has not left, so that nobody can have answered; for as many intervals as one may be silent."""
     joined = Joined(28800, ppp=QUICK, far_ppp=Ppp(echo_interval=0)).open()
