@@ -7,8 +7,6 @@ import random
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-import attrs
-
 from eqlbond.core.bundle import Bundle
 from eqlbond.core.half_duplex import HalfDuplexMember
 from eqlbond.core.member import Member
