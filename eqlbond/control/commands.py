@@ -16,7 +16,6 @@ from eqlbond.config.load import read_slave_table
 from eqlbond.control.errors import RequestRefused
 from eqlbond.core.fq_codel import FqCoDel
 from eqlbond.core.half_duplex import HalfDuplexMember
-from eqlbond.core.queues import Fifo
 from eqlbond.exceptions import ConfigurationError, NotEnslaved
 
 Arguments = Mapping[str, Any]
@@ -242,21 +241,20 @@ def _count(arguments: Arguments, key: str, default: int | None) -> int | None:
 
 
 def _multilink(master: Master) -> dict[str, Any] | None:
-    mux = master._bundle._mux
-    if mux is None:
+    multilink = master.multilink
+    if multilink is None:
         return None
-    endpoint = mux.config.endpoint
-    return {**attrs.asdict(mux.config, recurse=False), "endpoint": None if endpoint is None else str(endpoint)}
+    endpoint = multilink.endpoint
+    return {**attrs.asdict(multilink, recurse=False), "endpoint": None if endpoint is None else str(endpoint)}
 
 
 def _queue(master: Master) -> dict[str, Any]:
-    sender = master._bundle._sender
-    queue = sender._queue
-    values: dict[str, Any] = {"bytes": sender.queue_bytes, "time": sender.queue_time}
-    discipline = getattr(queue, "_options", None)
-    if isinstance(discipline, FqCoDel):
-        return {**values, "fair": True, **attrs.asdict(discipline)}
-    if type(queue) is not Fifo:  # somebody's own
+    most, seconds = master.queue_limits
+    values: dict[str, Any] = {"bytes": most, "time": seconds}
+    queue = master.queue
+    if isinstance(queue, FqCoDel):
+        return {**values, "fair": True, **attrs.asdict(queue)}
+    if queue is not None:  # somebody's own
         values["discipline"] = type(queue).__name__
     return {**values, "fair": False}
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from eqlbond.exceptions import SchedulerError
 from eqlbond.packet import Packet
 from eqlbond.schedulers import testing
-from eqlbond.schedulers.base import Line, Placement, Scheduler
+from eqlbond.schedulers.base import FRAGMENT_HEADERS, Line, Placement, Scheduler
 
 _LONGEST_HOLD = 60.0
 
@@ -47,7 +47,7 @@ def check_shares(shares: object, packet: Packet, lines: Sequence[Line]) -> list[
 
     Raises:
         SchedulerError: it is no list of pairs, names a line that was not offered or one line twice, or gives a line
-            no bytes, more than its MTU, or all together more or less than the packet has.
+            no bytes, more than its MTU leaves room for, or all together more or less than the packet has.
     """
     if shares is None:
         return None
@@ -60,8 +60,9 @@ def check_shares(shares: object, packet: Packet, lines: Sequence[Line]) -> list[
             raise SchedulerError(f"split() gave a share to {line!r}, which was not offered")
         if type(size) is not int or size < 1:
             raise SchedulerError(f"split() gave {size!r} to {line.name}: a share is a whole number of bytes above 0")
-        if size > line.mtu:
-            raise SchedulerError(f"split() gave {size} bytes to {line.name}, whose MTU is {line.mtu}")
+        if size + FRAGMENT_HEADERS > line.mtu:
+            room = line.mtu - FRAGMENT_HEADERS
+            raise SchedulerError(f"split() gave {size} bytes to {line.name}, whose MTU leaves room for {room}")
     if len({line for line, _ in shares}) != len(shares):
         raise SchedulerError("split() named one line twice")
     total, wanted = sum(size for _, size in shares), len(packet.payload)

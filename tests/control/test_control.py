@@ -130,13 +130,14 @@ async def test_show_a_line_over_the_network(tmp_path: Path) -> None:
             }  # fmt: skip
 
 
-class Own(Fifo):
-    """A queue of the user's."""
+class Own:
+    """A queue discipline of the user's."""
 
+    def queue(self, mtu: int, drop: Any) -> Fifo:
+        return Fifo()
 
-class OwnDiscipline(FqCoDel):
-    def queue(self, mtu: int, drop: Any) -> Any:
-        return Own()
+    def flow_of(self, payload: bytes) -> None:
+        return None
 
 
 @pytest.mark.parametrize(
@@ -157,7 +158,7 @@ class OwnDiscipline(FqCoDel):
             },
         ),
         (
-            {"multilink": Multilink(), "queue": OwnDiscipline()},
+            {"multilink": Multilink(), "queue": Own()},
             {"mrru": 1500, "short": False, "endpoint": None, "fragment": True, "margin": 0.25},
             {"bytes": 262144, "time": 0.5, "fair": False, "discipline": "Own"},
         ),

@@ -13,6 +13,7 @@ import pytest
 from eqlbond.exceptions import SchedulerError
 from eqlbond.packet import Packet
 from eqlbond.schedulers import EarliestDelivery, Eql, Line, Placement, RoundRobin, check_scheduler, testing
+from eqlbond.schedulers.base import FRAGMENT_HEADERS
 
 Place = Callable[[Packet, Sequence[Line], float], object]
 
@@ -93,7 +94,7 @@ def in_turn(packet: Packet, lines: Sequence[Line], now: float) -> list[tuple[Lin
     """As much on each line as it carries."""
     shares, left = [], len(packet.payload)
     for line in lines:
-        share = min(left, line.mtu, 200)
+        share = min(left, line.mtu - FRAGMENT_HEADERS, 200)
         if share:
             shares.append((line, share))
         left -= share
@@ -227,7 +228,7 @@ def test_good_ones(scheduler: By) -> None:
             r"one line in a bundle: resequenced\(\) raised RuntimeError\('out of order, please'\)",
         ),
         (Splits(raises), r"equal lines in a bundle: split\(\) raised ZeroDivisionError\('rate'\)"),
-        (Splits(splits_by_the_rate), r"split\(\) gave 2304000 bytes to line0, whose MTU is 1500"),
+        (Splits(splits_by_the_rate), r"split\(\) gave 2304000 bytes to line0, whose MTU leaves room for 1494"),
         (
             Splits(lambda p, lines, now: [(line, 1) for line in lines]),
             r"split\(\) gave 4 bytes in all of a packet of 40",
@@ -241,7 +242,7 @@ def test_good_ones(scheduler: By) -> None:
             r"gave -1 to line1: a share is a whole number",
         ),
         (Splits(lambda p, lines, now: [(lines[0], 39.0), (lines[1], 1)]), r"gave 39\.0 to line0"),
-        (Splits(halves), r"equal lines in a bundle: split\(\) gave 750 bytes to line2, whose MTU is 576"),
+        (Splits(halves), r"equal lines in a bundle: split\(\) gave 750 bytes to line2, whose MTU leaves room for 570"),
         (Splits(lambda p, lines, now: {lines[0]: 40}), r"must return None or a list of \(line, bytes\), not \{<Line"),
         (Splits(lambda p, lines, now: [40]), r"must return None or a list of \(line, bytes\), not \[40\]"),
         (Splits(splits_and_shortens), r"split\(\) changed the packet"),
