@@ -329,6 +329,9 @@ class SerialSlave(PortSlave):
         device = str(device)
         if not device:
             raise ConfigurationError("device", "the path of a serial port, not an empty string")
+        if "://" in device:
+            problem = f"the path of a serial port; {device!r} is a url, of a NetworkSlave"
+            raise ConfigurationError("device", problem)
         if bytesize not in (5, 6, 7, 8):
             raise ConfigurationError("bytesize", f"5, 6, 7 or 8 bits, not {bytesize!r}")
         if bytesize != 8:

@@ -34,6 +34,9 @@ examples:
   eqlbond bond --line /dev/ttyUSB0,57600,rate=33600,bits_per_byte=8 --stdio lines
       Each line of text is a datagram.
 
+  eqlbond bond --line rfc2217://shed:4001,57600 --line socket://shed:4002,14400 --udp 127.0.0.1:5000
+      Ports of a terminal server.
+
 options of a line: DEVICE[,BAUD][,rate=..][,latency=..][,priority=..][,bits_per_byte=..][,rtscts=1][,low_latency=1]
   [,parity=..][,stopbits=..][,name=..]
   [,half_duplex=1], or what is not as usual: [,half_duplex=turnaround:0.5/burst:5/pause:0.8/persistence:0.25/slot:0.1]
@@ -305,7 +308,7 @@ async def _run(args: argparse.Namespace) -> int:
     to = None if args.udp_to is None else await _resolve("udp-to", args.udp_to)
     deliver: list[Callable[[list[Packet]], None]] = []
     master = Master(
-        [options.serial_slave(text) for text in args.line],
+        [options.line_slave(text) for text in args.line],
         scheduler=options.SCHEDULERS[args.scheduler](),
         mtu=args.mtu,
         on_packets=None if local is None else lambda packets: deliver[0](packets) if deliver else None,
