@@ -196,23 +196,23 @@ def test_a_lock_of_ours_is_known_by_another_name_of_the_directory(tmp_path):
 
 
 def test_threads_that_take_it_in_turns_exclude_each_other(tmp_path):
-    inside, together, turns = [], [], []
+    inside: list[None] = []
+    turns: list[int] = []
 
     def take():
         while len(turns) < 100:
             with contextlib.suppress(LockHeld, LockFailed), UucpLock("/dev/ttyS77", tmp_path):
                 inside.append(None)
-                together.append(len(inside))
+                turns.append(len(inside))
                 time.sleep(0)
                 inside.pop()
-                turns.append(None)
 
     threads = [threading.Thread(target=take) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert set(together) == {1}
+    assert set(turns) == {1}
     assert os.listdir(tmp_path) == []
 
 

@@ -26,8 +26,7 @@ baudrate = 9600
 
 @contextlib.asynccontextmanager
 async def running(path: Path, **options: Any) -> AsyncIterator[Router]:
-    path.write_text(FILE)
-    router = Router(Config.load(str(path)), str(path), **options)
+    router = Router(Config.parse(FILE), str(path), **options)
     task = asyncio.ensure_future(router.run())
     async with asyncio.timeout(10):
         while not router.master.slaves:

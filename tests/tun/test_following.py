@@ -1,4 +1,4 @@
-"""How an interface follows the addresses that PPP agrees on, without rights: settings that fail, and changes meanwhile."""
+"""How an interface follows the addresses that PPP agrees on: settings that fail, and changes meanwhile."""
 
 from __future__ import annotations
 
