@@ -92,6 +92,7 @@ class _UdpPipe(asyncio.DatagramProtocol):
         self._fixed = to
         self._last: Any = to
         self._transport: asyncio.DatagramTransport | None = None
+        self.empty = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.DatagramTransport, transport)  # by its methods; asyncio's own is no subclass
@@ -99,6 +100,9 @@ class _UdpPipe(asyncio.DatagramProtocol):
     def datagram_received(self, data: bytes, addr: tuple[str | Any, int]) -> None:
         if self._fixed is None:
             self._last = addr
+        if not data:  # SLIP carries none
+            self.empty += 1
+            return
         # A full queue drops, as a router does; the bond counts it.
         with contextlib.suppress(QueueFull, PacketTooBig):
             self._master.send_nowait(data)
@@ -320,6 +324,7 @@ async def _run(args: argparse.Namespace) -> int:
     await asyncio.sleep(0)
     tasks: list[asyncio.Future[Any]] = []
     pipes: list[asyncio.Future[None]] = []
+    pipe: _UdpPipe | None = None
     try:
         async with master:
             udp: asyncio.DatagramTransport | None = None
@@ -354,6 +359,8 @@ async def _run(args: argparse.Namespace) -> int:
         for task in (telling, *pipes):
             task.cancel()
         await asyncio.gather(telling, *pipes, return_exceptions=True)
+    if pipe is not None and pipe.empty:
+        _say(f"skipped {pipe.empty} empty datagrams")
     _say(
         f"sent {stats.packets_accepted} datagrams, {stats.payload_accepted} bytes; "
         f"received {stats.packets_delivered}, {stats.payload_delivered} bytes"

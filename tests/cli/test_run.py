@@ -202,6 +202,12 @@ def test_reloading_leaves_alone_what_has_not_changed(bond: Running) -> None:
     bond.process.send_signal(signal.SIGHUP)
     bond.says("reloaded", 2)
     bond.says("line1 is up", 2)
+    before = bond.file.read_text()
+    bond.file.write_text(before.replace("[log]\n", f'[log]\nfile = "{bond.file.parent / "other"}"\n'))
+    bond.do("reload")  # the log, too, as by the signal
+    assert "reloaded" in (bond.file.parent / "other").read_text()
+    bond.file.write_text(before)
+    bond.do("reload")
     lines = bond.lines()
     assert {name: line["connections"] for name, line in lines.items()} == {"line0": 1, "line1": 1}  # line1 is new
     assert bond.log.read_text().count("line0 is up") == 1
