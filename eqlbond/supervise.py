@@ -229,6 +229,14 @@ class Supervisor:
         """
         return "up" if slave.up else self._keeper_of(slave).state
 
+    def reason(self, slave: Slave) -> str | None:
+        """Why it is down, for people; None: it is up, or was not opened yet.
+
+        Raises:
+            NotEnslaved: it is not looked after here.
+        """
+        return None if slave.up else self._keeper_of(slave).reason
+
     def _keeper_of(self, slave: Slave) -> _Keeper:
         keeper = self._keepers.get(slave)
         if keeper is None:
@@ -434,6 +442,13 @@ class _Keeper:
             await self._rest(left if self._device is None else min(left, redial.probe))
         self._up_since = None
         return True
+
+    @property
+    def reason(self) -> str | None:
+        """Why the line is down, for people; None: it has not been tried."""
+        if self._slave.open_error is None and not self._slave.member.told_down:
+            return None
+        return self._why()[0]
 
     def _why(self) -> tuple[str, BaseException | None]:
         """Why the line is down."""

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator, Callable
+from ipaddress import ip_interface
 from typing import Any
 
 import attrs
@@ -103,8 +104,17 @@ class Router:
             watching = asyncio.ensure_future(self._watch(events))
             stack.push_async_callback(_end, watching)
             # Entered before the interface and left after it has gone: the down commands see the bond as it ends.
-            local, remote = self._addresses()
-            self._hooks = HookRunner(self.master, self.config.hooks, local=local, remote=remote)
+            settled = None if self._interface is None else self._interface.settled
+            own = self._addresses()
+            self._hooks = HookRunner(
+                self.master,
+                self.config.hooks,
+                local=own["local"],
+                remote=own["remote"],
+                local6=own["local6"],
+                remote6=own["remote6"],
+                before_up=settled,
+            )
             await self._hooks.__aenter__()
             stack.push_async_callback(self._end_hooks, self._hooks)
             if self._interface is not None:
@@ -159,12 +169,16 @@ class Router:
             async with asyncio.timeout(1.0):
                 await self.master.close(0.0)
 
-    def _addresses(self) -> tuple[str, str]:
-        """Ours and the peer's, for hooks, as the file says; where they are empty those of PPP are told."""
+    def _addresses(self) -> dict[str, str]:
+        """Ours and the peer's, for hooks, as the file says; of what it does not say hooks are told what PPP says."""
+        found = dict.fromkeys(("local", "remote", "local6", "remote6"), "")
         tun = self.config.tun
-        if tun is None or not tun.addresses:
-            return "", ""
-        return tun.addresses[0].split("/")[0], tun.peer[0] if tun.peer else ""
+        for name, texts in (("local", tun.addresses), ("remote", tun.peer)) if tun is not None else ():
+            for text in texts:
+                address = ip_interface(text).ip
+                key = name if address.version == 4 else f"{name}6"
+                found[key] = found[key] or str(address)
+        return found
 
     async def _end_hooks(self, hooks: HookRunner) -> None:
         """Let commands that run come to their end, each within its time, or until `stop` is called again."""
@@ -289,11 +303,14 @@ class Router:
 
     def describe(self) -> dict[str, Any]:
         """What `status` says beside the bond's statistics."""
-        states = {}
+        states, reasons = {}, {}
         for slave in self.master.slaves:
             with contextlib.suppress(EqlbondError):
                 states[slave.name] = self._supervisor.state(slave)
-        return {"interface": None if self._interface is None else self._interface.name, "states": states}
+                if (reason := self._supervisor.reason(slave)) is not None:
+                    reasons[slave.name] = reason
+        interface = None if self._interface is None else self._interface.name
+        return {"interface": interface, "states": states, "reasons": reasons}
 
     def _say_status(self) -> None:
         slaves = self.master.slaves

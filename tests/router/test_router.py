@@ -70,3 +70,33 @@ async def test_lines_that_are_refused_leave_nothing_with_the_supervisor(tmp_path
             await asyncio.sleep(0.05)
         assert len(router._supervisor._special) == before
         assert len(router._supervisor._keepers) == 1
+
+
+ADDRESSES = """
+[tun]
+name = "eql0"
+addresses = ["fd77::1/64", "10.77.0.1", "10.78.0.1"]
+peer = ["10.77.0.2"]
+"""
+
+
+@pytest.mark.parametrize(
+    ("tun", "found"),
+    [
+        ("", ("", "", "", "")),
+        ('[tun]\nname = "eql0"\n', ("", "", "", "")),
+        ('[tun]\naddresses = "fd77::1/64"\n', ("", "", "fd77::1", "")),
+        (ADDRESSES, ("10.77.0.1", "10.77.0.2", "fd77::1", "")),
+    ],
+)
+async def test_hooks_are_told_addresses_of_each_family(tun: str, found: tuple[str, ...]) -> None:
+    router = Router(Config.parse(FILE + tun))
+    assert tuple(router._addresses().values()) == found
+
+
+async def test_reasons_are_told(tmp_path: Path) -> None:
+    async with running(tmp_path / "bond.toml") as router:
+        async with asyncio.timeout(10):
+            while not router.describe()["reasons"]:
+                await asyncio.sleep(0.01)
+        assert router.describe()["reasons"] == {"/nonexistent/tty": "no such device"}
