@@ -189,7 +189,7 @@ class Control:
             before, now = now, await self.differences()
             if before == now:
                 return now
-        raise AssertionError("never at rest")
+        raise AssertionError(f"the counts never come to rest: {before}, {now}")
 
 
 @contextlib.asynccontextmanager
@@ -199,7 +199,8 @@ async def counted(master: Master) -> AsyncIterator[None]:
     await control.open()
     before = await control.at_rest()
     yield
-    assert await control.at_rest() == before
+    after = await control.at_rest()
+    assert after == before, f"the ends count differently: {before}, {after}"
 
 
 @real
