@@ -25,6 +25,8 @@ def _value(value: Any) -> str:
         return "yes" if value else "no"
     if isinstance(value, list):
         return ", ".join(map(str, value)) or "-"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key}={_value(item)}" for key, item in value.items()) or "-"
     return f"{value:g}" if isinstance(value, float) and not value.is_integer() else str(_whole(value))
 
 

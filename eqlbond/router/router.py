@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import attrs
 
 from eqlbond.aio.master import Master
 from eqlbond.aio.slave import Slave
-from eqlbond.config import Config, ConfigurationErrors, SlaveConfig
+from eqlbond.config import Config, ConfigurationErrors, LogConfig, SlaveConfig
 from eqlbond.control import ControlServer
 from eqlbond.events import BondDown, BondUp, Event, SlaveDown, SlaveUp
 from eqlbond.exceptions import ConfigurationError, EqlbondError
@@ -43,14 +43,24 @@ class Router:
         config: the configuration.
         file: where it came from, for `reload`; None: it cannot be reloaded.
         notifier: tells systemd how it does; None: a `Notifier` for this process.
+        set_up_log: sets up the log anew after each reload; an OSError of it is told among the problems. None: the log
+            is left as it is.
 
     Raises:
         ConfigurationError: it cannot work.
     """
 
-    def __init__(self, config: Config, file: str | None = None, *, notifier: Notifier | None = None) -> None:
+    def __init__(
+        self,
+        config: Config,
+        file: str | None = None,
+        *,
+        notifier: Notifier | None = None,
+        set_up_log: Callable[[LogConfig], object] | None = None,
+    ) -> None:
         self.config = config
         self._file = file
+        self._set_up_log = set_up_log
         self._notifier = Notifier() if notifier is None else notifier
         bond = config.bond
         self.master = Master(
@@ -178,8 +188,9 @@ class Router:
         Raises:
             LineError: it cannot be opened; it is not enslaved then.
         """
-        self._supervisor.set(slave, redial=config.supervision.redial, watch=config.supervision.watch)
         await self.master.enslave(slave)
+        # Not before it is one of the bond's: what is set for others is never forgotten.
+        self._supervisor.set(slave, redial=config.supervision.redial, watch=config.supervision.watch)
 
     async def _remove(self, name: str) -> None:
         slave = self._slaves.pop(name, None)
@@ -238,6 +249,12 @@ class Router:
         if self._hooks is not None:
             self._hooks.hooks = new.hooks
         self.config = _with_old(self.config, new, steps)
+        if self._set_up_log is not None:
+            try:
+                self._set_up_log(new.log)
+            except OSError as error:
+                problems.append(f"log: {error}")
+                _log.error("the log cannot be opened: %s", error)
         done = {
             "added": [slave.name for slave in steps.added],
             "removed": list(steps.removed),

@@ -15,7 +15,7 @@ from typing import Self, TypeVar
 from eqlbond.aio.event_stream import EventStream
 from eqlbond.aio.master import Master
 from eqlbond.events import BondUp, NetworkUp
-from eqlbond.exceptions import ConfigurationError, LineError
+from eqlbond.exceptions import ConfigurationError, EqlbondError, LineError
 from eqlbond.ppp.network import Addresses
 from eqlbond.tun.device import Interface, in_namespace, open_tun
 from eqlbond.tun.network import LinkSettings
@@ -229,8 +229,9 @@ class TunInterface:
         pump = TunPump(self._fd, master, size, mss=mss, on_failure=self._failed)
         pump.start()
         self._pump = pump
+        events = master.events()  # before the addresses are read: what changes while they are set is not missed
         await self._apply(master.addresses)
-        self._follower = asyncio.create_task(self._follow(master, master.events()))
+        self._follower = asyncio.create_task(self._follow(master, events))
 
     def _take_mtu(self, mtu: int) -> None:
         assert self._settings is not None
@@ -256,7 +257,7 @@ class TunInterface:
             if isinstance(event, BondUp | NetworkUp):
                 try:
                     await self._apply(master.addresses)
-                except LineError as error:
+                except (EqlbondError, OSError) as error:  # pyroute2 may be missing, or the interface gone
                     self._log.error("the agreed addresses could not be set: %s", error)
 
     async def _apply(self, agreed: Addresses) -> None:
