@@ -17,7 +17,7 @@ import attrs
 
 from eqlbond.codec.slip import Slip
 from eqlbond.core.multilink import Multilink
-from eqlbond.events import PhaseChanged, SchedulerFailed
+from eqlbond.events import PhaseChanged, SchedulerFailed, SlaveUp
 from eqlbond.exceptions import ConfigurationError
 from eqlbond.packet import Packet
 from eqlbond.ppp.config import Ppp
@@ -31,12 +31,14 @@ from eqlbond.sim.record import Placed
 from eqlbond.sim.result import Result, build_result
 from eqlbond.sim.settings import Frames, Pacing, Settings
 from eqlbond.sim.stalled import SimulationStalled, report
+from eqlbond.sim.way import Way
 from eqlbond.sim.workload import Bulk, Workload
 
 _STANDSTILL = 100_000  # events in a row at one moment: something goes round in a circle
 _BEFORE = 30.0  # seconds before time 0 in which PPP links negotiate
 _REOPEN = 1.0  # seconds until a line on which PPP has ended is opened again, as a supervisor does
-_NO_PROGRESS = 3600.0  # seconds without a packet sent or delivered while some wait
+_NOT_UP = 600.0  # seconds after time 0 in which PPP has to come up
+_NO_PROGRESS = 3600.0  # seconds of a period in which a packet should be sent or delivered
 
 
 class Run:
@@ -60,6 +62,9 @@ class Run:
         self.count = 0
         self.touched: dict[End, None] = {}
         self.placed: list[Placed] | None = [] if settings.trace else None
+        self._begun = False  # whether time 0 has come, and the workload is under way
+        self._seen: tuple[int, ...] = ()  # packets sent and delivered, when `_watch` last looked
+        self._idle_periods = 0
         self.done = False
         """Set by the workload when it will send nothing more and waits for nothing."""
         self.extra: dict[str, Any] = {}
@@ -146,6 +151,10 @@ class Run:
             self.touched[end] = None
         if self.origin:
             self._negotiate()
+        self._begun = True
+        framings = [framing for line in self.lines for framing in line.framings()]
+        if self.origin or any(isinstance(framing, Slip) and framing.outfill is not None for framing in framings):
+            self._watch(None)
         self.workload.start(self)
         for cable in self._cables:
             cable.schedule()
@@ -157,21 +166,36 @@ class Run:
     def _negotiate(self) -> None:
         """Let the links come up; what they say until then is not the workload's."""
         self.at(0.0, self._begin)
+        self.at(_NOT_UP, self._see_that_ppp_is_up)
         self._loop()
         self.done = False
-        self._watch(())
         for end in self.ends:
             end.before = [member.counters.bytes_sent for member in end.members]
 
     def _begin(self, _: Any) -> None:
         self.done = True
 
-    def _watch(self, before: tuple[int, ...]) -> None:
+    def _see_that_ppp_is_up(self, _: Any) -> None:
+        """Peers that never agree may talk for ever; what has an end, or a line that is cut, may be meant so."""
+        waits = self.settings.until == math.inf and not any(line.cut_at for line in self.lines)
+        never = not any(isinstance(event, SlaveUp) for end in self.ends for event in end.events)
+        if not self._begun or (never and waits):
+            self.stalled(f"PPP does not come up: no line is open {_NOT_UP:g} s after the workload was to begin")
+
+    def _watch(self, _: Any) -> None:
         """Links that keep talking hide that nothing goes on."""
-        now = tuple(len(end.traffic.entered) + len(end.traffic.order) for end in self.ends)
-        if now == before and any(end.bundle.backlog for end in self.ends):
-            self.stalled(f"no packet has come or gone for {_NO_PROGRESS:g} s, and some wait")
-        self.at(self.now + _NO_PROGRESS, self._watch, now)
+        seen = tuple(len(end.traffic.entered) + len(end.traffic.order) for end in self.ends)
+        self._idle_periods = self._idle_periods + 1 if seen == self._seen else 0
+        self._seen = seen
+        if self._idle_periods:
+            due = [getattr(entry[2], "__self__", None) for entry in self.heap]
+            if any(isinstance(owner, Cable) for owner in due):
+                pass  # a line is mended, or cut, or changes its rate
+            elif any(end.bundle.backlog for end in self.ends):
+                self.stalled(f"no packet has come or gone for {_NO_PROGRESS:g} s, and some wait")
+            elif self._idle_periods >= 2 and all(isinstance(owner, Run | Way) for owner in due):
+                self.stalled(f"no packet has come or gone for {2 * _NO_PROGRESS:g} s, and the workload waits for one")
+        self.at(self.now + _NO_PROGRESS, self._watch)
 
     def _loop(self) -> None:
         heap, touched = self.heap, self.touched
@@ -227,8 +251,13 @@ class Run:
         end.deadline = math.inf if deadline is None else deadline
 
     def idle(self) -> bool:
-        """Whether nothing is queued or on its way."""
-        return not any(end.bundle.backlog or end.bundle.reassembling for end in self.ends) and not any(
+        """Whether no packet is queued or on its way; before time 0: whether a line is open, or none has more to say."""
+        if any(end.bundle.backlog or end.bundle.reassembling for end in self.ends):
+            return False
+        if self._begun:
+            return not any(way.carries_packets() for cable in self._cables for way in cable.ways)
+        here, there = self.ends
+        return any(a.line.up and b.line.up for a, b in zip(here.members, there.members, strict=True)) or not any(
             way.flying for cable in self._cables for way in cable.ways
         )
 
@@ -314,7 +343,8 @@ def simulate(
 
     Raises:
         ConfigurationError: a value cannot work.
-        SimulationStalled: the scheduler failed, or packets wait and nothing can happen any more.
+        SimulationStalled: the scheduler failed; or packets wait, or the workload waits for one, and nothing can happen
+            any more; or PPP does not come up within 600 s.
 
     >>> result = simulate([57600, 14400], Bulk(100_000, 900))
     >>> round(result.efficiency, 2), result.lost

@@ -80,6 +80,10 @@ class Way:
         self.arrive = self._arrive
         self.air: Air | None = None  # of a half-duplex line; the opposite way has its own
 
+    def carries_packets(self) -> bool:
+        """Whether anything but control frames is on its way."""
+        return any(packet is not None or not self.member.whole_frames for _, _, packet in self.flying)
+
     def serve(self, now: float) -> None:
         """The port takes what the bundle has for it now."""
         model, member, bundle = self.model, self.member, self.end.bundle

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import attrs
 import pytest
 
 from eqlbond import Chap, IpOptions, Multilink, PeerAuthenticated, SlaveDown
 from eqlbond.codec.hdlc import Hdlc
+from eqlbond.codec.slip import Slip
+from eqlbond.core.line_model import LineSpec
 from eqlbond.exceptions import ConfigurationError
 from eqlbond.ppp.config import Ppp
 from eqlbond.schedulers import EarliestDelivery, RoundRobin
-from eqlbond.sim import Bulk, SimLine, SimulationStalled, Tcp, Trace, simulate
+from eqlbond.sim import Bulk, RequestResponse, SimLine, SimulationStalled, Tcp, Trace, simulate
 
 
 def ppp(*rates, **options):
@@ -119,9 +122,53 @@ def test_same_seed_same_result():
     assert runs[0].to_dict() == runs[1].to_dict()
 
 
-def test_a_peer_that_never_answers_ends_the_run():
-    with pytest.raises(SimulationStalled, match="no packet has come or gone"):
-        simulate([SimLine(57600, framing=Ppp(), loss=1.0)], Bulk(10_000))
+@pytest.mark.parametrize(
+    "line",
+    [
+        SimLine(57600, framing=Ppp(), loss=1.0),
+        SimLine(57600, framing=Ppp(), latency=5, back=LineSpec(57600, loss=1.0)),
+        SimLine(57600, framing=Ppp(), far_framing=Ppp(require="chap", secrets={})),
+    ],
+    ids=["silent", "one way", "refuses"],
+)
+@pytest.mark.parametrize("multilink", [None, Multilink()])
+def test_ppp_that_never_comes_up_ends_the_run(line, multilink):
+    with pytest.raises(SimulationStalled, match="after 600 s: PPP does not come up"):
+        simulate([line], Bulk(10_000), multilink=multilink)
+
+
+def test_lines_of_which_one_never_comes_up():
+    lines = [
+        SimLine(57600, framing=Ppp()),
+        SimLine(57600, framing=Ppp(), latency=5, back=LineSpec(57600, loss=1.0), name="one way"),
+    ]
+    result = simulate(lines, Trace([(0.0, 900)]), mtu=900)
+    assert result.delays[0] == pytest.approx(910 * 10 / 57600, rel=0.02)
+
+
+@pytest.mark.parametrize(("framing", "multilink"), [(Ppp(), None), (Ppp(), Multilink()), (Slip(outfill=5.0), None)])
+def test_a_workload_that_waits_for_a_lost_packet_ends_the_run(framing, multilink):
+    """The links go on asking one another whether they are there; that is no progress."""
+    line = SimLine(57600, framing=framing, loss=0.2)
+    with pytest.raises(SimulationStalled, match="the workload waits for one"):
+        simulate([line], RequestResponse(requests=5, response_size=500), multilink=multilink)
+
+
+def test_a_workload_may_pause_for_long():
+    result = simulate(ppp(57600), Trace([(0.0, 900), (20_000.0, 900)]), mtu=900)
+    assert result.delivered == 2
+
+
+def test_a_line_may_be_mended_late():
+    result = simulate(ppp(9600, cut_at=5, revive_at=8000), Bulk(50_000))
+    assert result.lost == {}
+    assert result.duration > 8000
+
+
+def test_a_run_is_over_with_its_packets_whatever_the_links_say():
+    lines = ppp(57600, latency=3.0)
+    lines[0] = attrs.evolve(lines[0], framing=Ppp(echo_interval=1, echo_failure=10))
+    assert simulate(lines, Bulk(10_000)).lost == {}
 
 
 def test_impossible_combinations():
