@@ -85,7 +85,7 @@ def make_ends(
                 "priority": line.priority,
                 "mtu": line.mtu,
                 "owner": line.label(number),
-                "whole_frames": settings.pacing == "frames" and spec.buffer is None and not line.in_pieces,
+                "whole_frames": sized or (settings.pacing == "frames" and spec.buffer is None and not line.in_pieces),
             }
             if line.turns is None:
                 member = Member(line.label(number), framing, **options)

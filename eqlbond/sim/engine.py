@@ -176,10 +176,12 @@ class Run:
         self.done = True
 
     def _see_that_ppp_is_up(self, _: Any) -> None:
-        """Peers that never agree may talk for ever; what has an end, or a line that is cut, may be meant so."""
-        waits = self.settings.until == math.inf and not any(line.cut_at for line in self.lines)
+        """Peers that never agree may talk for ever; a run that has an end, or a line that is cut, may be meant so."""
+        if self.settings.until < math.inf:
+            return
+        cut = any(line.cut_at for line in self.lines)
         never = not any(isinstance(event, SlaveUp) for end in self.ends for event in end.events)
-        if not self._begun or (never and waits):
+        if not self._begun or (never and not cut):
             self.stalled(f"PPP does not come up: no line is open {_NOT_UP:g} s after the workload was to begin")
 
     def _watch(self, _: Any) -> None:

@@ -89,24 +89,24 @@ class Traffic:
         """A packet will arrive then, and nobody has to be told."""
         number = packet.sequence
         before = self.arrived[number]
-        if before >= 0.0:
-            self.duplicates += 1
-            if before <= arrival:
-                return
-        self.arrived[number] = arrival
-        self.line[number] = line
+        if before < 0.0 or arrival < before:
+            self.arrived[number] = arrival
+            self.line[number] = line
         self.early.append((arrival, count, number))
 
     def settle(self, until: float) -> None:
         """The run is over: put what was foreseen in order, as far as it arrived by then."""
         self.early.sort()
-        seen = set()
+        seen = bytearray(len(self.entered))
         for arrival, _, number in self.early:
             if arrival > until:
-                self.arrived[number] = -1.0
-                self.line[number] = -1
-            elif self.duplicates == 0 or number not in seen:
-                seen.add(number)
+                if not seen[number]:
+                    self.arrived[number] = -1.0
+                    self.line[number] = -1
+            elif seen[number]:
+                self.duplicates += 1
+            else:
+                seen[number] = 1
                 self.order.append(number)
         self.early.clear()
         del self.arrived[len(self.entered) :]

@@ -7,6 +7,8 @@ from collections import deque
 from heapq import heappush
 from typing import TYPE_CHECKING, Any
 
+import attrs
+
 from eqlbond.core.fragments import Fragment
 from eqlbond.core.line_model import UNLIMITED, LineModel, LineSpec
 from eqlbond.packet import Packet
@@ -63,11 +65,15 @@ class Way:
         self.traffic = end.traffic
         self.member = end.members[index]
         self.to_member = to.members[index]
-        self.model = LineModel(spec, rng)
         self.sized = isinstance(self.member.framing, SizedFraming)
+        if self.sized:  # frames go whole
+            spec = attrs.evolve(spec, buffer=None)
+        self.model = LineModel(spec, rng)
         # Frames that cannot change their times any more need not be kept as bytes.
         self.keep = not self.sized or bool(line.rate_changes)
-        self.certain = self.sized and not line.rate_changes and not line.cut_at and run.placed is None
+        # All lines or none: what is foreseen is put in order among itself alone.
+        changes = any(any_line.rate_changes or any_line.cut_at for any_line in run.lines)
+        self.certain = self.sized and not changes and run.placed is None
         self.tells = line.tells_queue
         # A whole packet that was hit shows at once that it does not come out; a fragment may have to wait for others.
         self.checks = bool(spec.byte_error_rate) and run.settings.multilink is None

@@ -14,7 +14,7 @@ from eqlbond.codec.slip import Slip
 from eqlbond.core.line_model import LineSpec
 from eqlbond.exceptions import ConfigurationError
 from eqlbond.packet import Packet
-from eqlbond.schedulers import EarliestDelivery, Eql, Placement, RoundRobin
+from eqlbond.schedulers import EarliestDelivery, Eql, Placement, Redundant, RoundRobin
 from eqlbond.sim import (
     Bulk,
     Bursts,
@@ -139,6 +139,39 @@ class TestRepeatable:
         size = simulate([57600, 14400], Bulk(200_000, 900), mtu=900, content="text", frames="size")
         assert size.duration == pytest.approx(codec.duration, rel=1e-3)
         assert size.efficiency == pytest.approx(codec.efficiency, rel=1e-3)
+
+    def test_copies_by_size_count_as_those_of_bytes(self):
+        """Of two copies one may arrive after the end; the packet is there all the same."""
+        for until in (9.0, 10.5, 12.0, None):
+            codec, size = (
+                simulate(
+                    [9600, SimLine(57600, latency=10)],
+                    Bulk(20_000, 900),
+                    Redundant(),
+                    frames=frames,
+                    until=until,
+                    mtu=900,
+                    content="text",
+                )
+                for frames in ("codec", "size")
+            )
+            assert (size.delivered, size.lost, size.duplicates) == (codec.delivered, codec.lost, codec.duplicates)
+            assert size.delays == pytest.approx(codec.delays)
+        assert size.duplicates == size.sent == 23
+
+    @pytest.mark.parametrize("change", [{"cut_at": 1000.0}, {"rate_changes": ((1000.0, 9600),)}])
+    def test_by_size_the_order_is_that_of_bytes_where_one_line_changes(self, change):
+        lines = [57600, SimLine(14400, **change)]
+        codec, size = (
+            simulate(lines, Bulk(100_000, 900), RoundRobin(), mtu=900, content="text", frames=frames)
+            for frames in ("codec", "size")
+        )
+        assert (size.reordered, size.reordering_extent_max) == (codec.reordered, codec.reordering_extent_max)
+
+    @pytest.mark.parametrize("line", [SimLine(9600, buffer=100), SimLine(9600, back=LineSpec(1200))])
+    def test_by_size_frames_go_whole_whatever_the_buffer(self, line):
+        result = simulate([line], RequestResponse(requests=3), frames="size")
+        assert len(result.extra["transactions"]) == 3
 
     def test_foreseen_arrivals_are_those_of_events(self):
         """Without a trace, arrivals by size alone need no events; with one, they have them."""
