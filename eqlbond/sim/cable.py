@@ -24,7 +24,7 @@ class Cable:
         seed: of what is random on it.
     """
 
-    __slots__ = ("_line", "_number", "_rate", "_run", "_up_since", "capacity", "ways")
+    __slots__ = ("_line", "_number", "_rate", "_run", "_spans", "_up_since", "ways")
 
     def __init__(self, run: Run, number: int, line: SimLine, seed: int) -> None:
         self._run = run
@@ -32,8 +32,7 @@ class Cable:
         self._line = line
         self._rate = line.rate
         self._up_since: float | None = run.origin
-        self.capacity = 0.0
-        """Bits that the line could have carried until it was last counted, towards end 1."""
+        self._spans: list[tuple[float, float, float]] = []  # up from, to, at which rate: before `_up_since`
         first, second = (self._make_way(side, seed) for side in (0, 1))
         self.ways: tuple[Way, Way] = (first, second)
         if line.half_duplex:
@@ -60,7 +59,7 @@ class Cable:
     def cut(self, _: Any) -> None:
         """The line is cut."""
         run = self._run
-        self.count_capacity(run.clock)
+        self._end_span()
         self._up_since = None
         for way in self.ways:
             way.cut(run.clock)
@@ -81,13 +80,21 @@ class Cable:
 
     def set_rate(self, rate: float) -> None:
         """The line carries so many bit/s from now on, both ways."""
-        self.count_capacity(self._run.clock)
+        self._end_span()
         self._rate = rate
         for way in self.ways:
             way.set_rate(self._run.clock, rate)
 
-    def count_capacity(self, until: float) -> None:
-        """Add what the line could have carried since it was last counted."""
+    def _end_span(self) -> None:
+        """The line is not any more as it has been."""
+        now = self._run.clock
         if self._up_since is not None:
-            self.capacity += max(0.0, until - self._up_since) * (self._rate or math.inf)
-            self._up_since = until
+            self._spans.append((self._up_since, now, self._rate or math.inf))
+            self._up_since = now
+
+    def capacity(self, until: float) -> float:
+        """Bits that the line could have carried by then, towards end 1; infinite where it has no rate."""
+        spans = list(self._spans)
+        if self._up_since is not None:
+            spans.append((self._up_since, until, self._rate or math.inf))
+        return sum((min(end, until) - start) * rate for start, end, rate in spans if start < min(end, until))

@@ -291,11 +291,9 @@ class Run:
         if packets:
             self._other(end).traffic.deliver(packets, self.clock, -1)
 
-    def count_capacity(self, until: float) -> float:
-        """Bits that the lines could have carried by then, towards end 1."""
-        for cable in self._cables:
-            cable.count_capacity(until)
-        return sum(cable.capacity for cable in self._cables)
+    def capacity(self, until: float) -> float:
+        """Bits that the lines could have carried by then, towards end 1; infinite where one has no rate."""
+        return sum(cable.capacity(until) for cable in self._cables)
 
     # -- when it goes wrong
 

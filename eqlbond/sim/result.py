@@ -67,7 +67,7 @@ class Result:
     """Payload delivered, bit/s."""
     efficiency: float
     """Bits that had to go over the wires for what was delivered, framing included, by what the lines could have carried
-    in that time."""
+    in that time; 0.0 where a line has no rate."""
     delay_mean: float
     delay_p50: float
     delay_p95: float
@@ -177,7 +177,7 @@ def build_result(run: Run, settings: Settings, scheduler: str, workload: str) ->
     payload = sum(size for size, came in zip(traffic.sizes, traffic.arrived, strict=True) if came >= 0.0)
     reordered, extents = traffic.reordering()
     lines, needed = _lines(run, here, duration)
-    capacity = run.count_capacity(duration + run.origin)
+    capacity = run.capacity(duration + run.origin)
     return Result(
         workload=workload,
         scheduler=scheduler,

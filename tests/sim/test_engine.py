@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from itertools import pairwise
 
@@ -14,7 +15,7 @@ from eqlbond.codec.slip import Slip
 from eqlbond.core.line_model import LineSpec
 from eqlbond.exceptions import ConfigurationError
 from eqlbond.packet import Packet
-from eqlbond.schedulers import EarliestDelivery, Eql, Placement, Redundant, RoundRobin
+from eqlbond.schedulers import ActiveBackup, EarliestDelivery, Eql, Placement, Redundant, RoundRobin
 from eqlbond.sim import (
     Bulk,
     Bursts,
@@ -67,6 +68,30 @@ class TestByHand:
         result = simulate([40000, 10000], Trace([(0.0, 998)] * 2), RoundRobin(), content="text", mtu=998)
         assert result.duration == pytest.approx(1.0)
         assert result.efficiency == pytest.approx(2 * 10000 / 50000)
+
+    @pytest.mark.parametrize("change", [{"cut_at": 25.0}, {"rate_changes": ((25.0, 1200),)}])
+    def test_efficiency_counts_what_the_lines_could_carry_until_the_last_delivery(self, change):
+        # One packet of 1000 wire bytes a second arrives; what the other line could do ends with that.
+        class Lags:
+            def start(self, run):
+                run.send(0, 998)
+                run.at(30.0, lambda _: setattr(run, "done", True))
+
+        result = simulate([10000, SimLine(30000, **change)], Lags(), ActiveBackup(), content="text", mtu=998)
+        assert result.duration == pytest.approx(1 / 3)
+        assert result.efficiency == pytest.approx(0.75)
+
+    def test_efficiency_over_changes_of_the_rate(self):
+        line = SimLine(10000, rate_changes=((1.0, 40000), (1.5, 10000)), cut_at=(2.0,), revive_at=(3.0,), cut="silence")
+        result = simulate([line], Trace([(0.0, 998), (1.0, 998), (3.0, 998)]), content="text", mtu=998)
+        assert result.duration == pytest.approx(4.0)
+        assert result.efficiency == pytest.approx(30000 / (10000 + 20000 + 5000 + 10000), rel=1e-3)
+
+    def test_lines_without_a_rate_have_no_efficiency(self):
+        for line in (SimLine(None), SimLine(None, latency=0.1), SimLine(None, cut_at=5.0)):
+            result = simulate([line], Bulk(10_000))
+            assert result.efficiency == 0.0
+            json.dumps(result.to_dict(), allow_nan=False)
 
     def test_reordering_as_in_rfc_4737(self):
         # By turns: the fast line takes 0.25 s for a full packet and the slow one 1 s.
