@@ -171,6 +171,8 @@ class Run:
         self.done = False
         for end in self.ends:
             end.before = [member.counters.bytes_sent for member in end.members]
+            for way in end.ways.values():
+                way.busy = max(0.0, way.model.free - self.clock)
 
     def _begin(self, _: Any) -> None:
         self.done = True

@@ -65,8 +65,8 @@ class SimLine:
     loss: float = attrs.field(default=0.0, kw_only=True)
     """The probability that a frame does not arrive at all."""
     buffer: int | None = attrs.field(default=None, kw_only=True)
-    """Bytes that the port takes beyond what has left; None: no limit. The bond's own pacing keeps it short anyway. Such a
-    line is paced in pieces; with ``frames="size"`` there is no limit."""
+    """Bytes that the port takes beyond what has left; None: no limit. The bond's own pacing keeps it short anyway. Such
+    a line is paced in pieces; with ``frames="size"`` there is no limit."""
     back: LineSpec | None = attrs.field(default=None, kw_only=True)
     """The other direction, where it differs."""
     cut_at: tuple[float, ...] = attrs.field(default=(), kw_only=True, converter=_cuts)

@@ -40,7 +40,7 @@ class LineResult:
     share: float
     """Of the wire bytes of all lines."""
     busy: float
-    """Share of the run in which it sent."""
+    """Share of the run in which it sent, PPP's own talk included."""
     queue_peak: float
     """The most that its port held, seconds."""
     reclaimed: int
@@ -147,7 +147,11 @@ class Result:
             )
             for line in self.lines
         ]
-        rows += [(name, f"{value:g}") for name, value in self.extra.items() if isinstance(value, int | float)]
+        rows += [
+            (name, str(value) if isinstance(value, int) else f"{value:g}")
+            for name, value in self.extra.items()
+            if isinstance(value, int | float)
+        ]
         return rows
 
     def __str__(self) -> str:
@@ -226,10 +230,7 @@ def _lines(run: Run, end: End, duration: float) -> tuple[tuple[LineResult, ...],
             payload[line] += size
             if number not in traffic.useless:
                 needful[line] += size
-    sent = [
-        member.counters.bytes_sent - (end.ways[member].control if member.whole_frames else before)
-        for member, before in zip(end.members, end.before, strict=True)
-    ]
+    sent = _wire_bytes(end)
     total = sum(sent) or 1
     multilink = run.settings.multilink is not None
     # A Multilink packet goes by many lines, and each fragment has a header, the first one a protocol field as well.
@@ -240,8 +241,7 @@ def _lines(run: Run, end: End, duration: float) -> tuple[tuple[LineResult, ...],
     needed = 0.0
     for number, member in enumerate(end.members):
         way = end.ways[member]
-        spec = way.model.spec
-        bits = sent[number] * spec.bits_per_byte
+        bits = sent[number] * way.model.spec.bits_per_byte
         # Framing in proportion: what was lost or came twice did not have to go.
         if multilink:
             needed += bits * sum(needful) / carried if carried > 0 else 0.0
@@ -255,12 +255,20 @@ def _lines(run: Run, end: End, duration: float) -> tuple[tuple[LineResult, ...],
                 payload_bytes=member.counters.payload_sent if multilink else payload[number],
                 wire_bytes=sent[number],
                 share=sent[number] / total,
-                busy=min(1.0, bits / spec.rate / duration) if spec.rate and duration else 0.0,
+                busy=min(1.0, way.busy / duration) if duration else 0.0,
                 queue_peak=way.queue_peak,
                 reclaimed=member.counters.reclaimed,
             )
         )
     return tuple(lines), needed
+
+
+def _wire_bytes(end: End) -> list[int]:
+    """What each line sent from that end, without PPP's own talk."""
+    return [
+        member.counters.bytes_sent - (end.ways[member].control if member.whole_frames else before)
+        for member, before in zip(end.members, end.before, strict=True)
+    ]
 
 
 def _placed(run: Run) -> tuple[Placed, ...]:
@@ -296,6 +304,6 @@ def _back(end: End) -> dict[str, Any]:
         "sent": len(traffic.entered),
         "delivered": len(traffic.order),
         "payload_bytes": sum(s for s, came in zip(traffic.sizes, traffic.arrived, strict=True) if came >= 0.0),
-        "wire_bytes": sum(member.counters.bytes_sent for member in end.members),
+        "wire_bytes": sum(_wire_bytes(end)),
         "reordered": traffic.reordering()[0],
     }

@@ -27,12 +27,17 @@ def number_of(packet: Packet) -> int:
     return packet.whole.sequence if isinstance(packet, Fragment) and packet.whole is not None else packet.sequence
 
 
+_Flying = tuple[int, float, float, Packet | None]
+"""Size, when its first and its last bit leave, packet; None: a control frame, or one by size that is not whole."""
+
+
 class Way:
     """One direction of one line."""
 
     __slots__ = (
         "air",
         "arrive",
+        "busy",
         "certain",
         "checks",
         "control",
@@ -78,17 +83,18 @@ class Way:
         # A whole packet that was hit shows at once that it does not come out; a fragment may have to wait for others.
         self.checks = bool(spec.byte_error_rate) and run.settings.multilink is None
         self.touches = any(map(negotiates, line.framings())) or line.turns is not None
-        self.flying: deque[tuple[int, float, Packet | None]] = deque()  # size, start, packet; None: control
+        self.flying: deque[_Flying] = deque()
         self.epoch = 0
         self.done = self.pulled = 0
         self.control = 0  # bytes of frames that carried no packet
         self.queue_peak = 0.0
+        self.busy = 0.0  # seconds in which it has sent since time 0, and will have sent with what the port has
         self.arrive = self._arrive
         self.air: Air | None = None  # of a half-duplex line; the opposite way has its own
 
     def carries_packets(self) -> bool:
         """Whether anything but control frames is on its way."""
-        return any(packet is not None or not self.member.whole_frames for _, _, packet in self.flying)
+        return any(packet is not None or not self.member.whole_frames for _, _, _, packet in self.flying)
 
     def serve(self, now: float) -> None:
         """The port takes what the bundle has for it now."""
@@ -110,20 +116,26 @@ class Way:
                 self.traffic.lost[number_of(packet)] = "byte errors"
             arrival = None if model.lost_bytes > lost else model.last_arrival()
         else:
+            hit = model.corrupted_bytes
             arrival = model.transit(size, now)
+        leave = model.free
+        self.busy += leave - start
         if self.air is not None:
-            self.air.talk(start, model.free, now)
-        if model.free - now > self.queue_peak:
-            self.queue_peak = model.free - now
+            self.air.talk(start, leave, now)
+        if leave - now > self.queue_peak:
+            self.queue_peak = leave - now
         if arrival is None:
-            why = "cut" if model.is_cut else "loss" if spec.loss else "byte errors"
-            self._lost(packet, size, start, model.free, why)
+            why = "cut" if model.is_cut else "byte errors" if model.corrupted_bytes > hit else "loss"
+            self._lost(packet, size, start, leave, why)
         elif self.certain and self.traffic.on_delivery is None and packet is not None:
             # Nothing can change the arrival and nobody waits for it: no event.
             self.run.count = count = self.run.count + 1
             self.traffic.foresee(packet, arrival, count, self.index)
         else:
-            self.flying.append((size, start, packet))
+            if self.sized and model.corrupted_bytes > hit:
+                self._lost(packet, size, start, leave, "byte errors")
+                packet = None
+            self.flying.append((size, start, leave, packet))
             self.run.count = count = self.run.count + 1
             heappush(self.run.heap, (arrival, count, self.arrive, self.epoch))
         if member.line.byte_time == 0.0:
@@ -132,7 +144,7 @@ class Way:
     def _arrive(self, epoch: Any) -> None:
         if epoch != self.epoch:
             return
-        size, start, packet = self.flying.popleft()
+        size, start, leave, packet = self.flying.popleft()
         run, to = self.run, self.to
         now = run.clock
         member = self.to_member
@@ -140,6 +152,8 @@ class Way:
             if self.keep:
                 self.pulled += len(self.model.pull(now))
                 self.done += size
+            if packet is None:
+                return
             member.framing.made[0].arrived = [packet]  # type: ignore[attr-defined]
             packets = to.bundle.receive(member, sized_payload(size), now)
         else:
@@ -154,7 +168,7 @@ class Way:
         if self.touches:
             run.touched[to] = None
         if run.placed is not None:
-            self._place(packet, size, start, start + size * self.model.spec.byte_time, now)
+            self._place(packet, size, start, leave, now)
 
     def _pull(self, now: float) -> bytes:
         """What has arrived; of a half-duplex line, as it comes out there."""
@@ -186,20 +200,32 @@ class Way:
             packets = self.to.bundle.receive(self.to_member, data, now) if data else []
             if packets:
                 self.traffic.deliver(packets, now, self.index)
+        if self.model.free > now:
+            self.busy -= self.model.free - now
         self.model.cut(now)
         self.epoch += 1
-        for size, start, packet in self.flying:
-            self._lost(packet, size, start, max(start, now), "cut")
+        for size, start, leave, packet in self.flying:
+            if packet is not None or not self.sized:
+                self._lost(packet, size, start, max(start, min(leave, now)), "cut")
         self.flying.clear()
         self.done = self.pulled = 0
 
     def set_rate(self, now: float, rate: float) -> None:
         """Frames that are on their way arrive at other times now."""
-        model = self.model
+        model, flying = self.model, self.flying
+        before, old = model.free, model.spec.byte_time
+        begun = before - (model.waiting(now) - 1) * old  # the byte that is being sent ends as it began
         model.set_rate(now, rate)
+        if before > now:
+            self.busy += model.free - before
+            change = model.spec.byte_time / old - 1.0
+            for n, (size, start, leave, packet) in enumerate(flying):
+                start += max(0.0, start - begun) * change
+                leave += max(0.0, leave - begun) * change
+                flying[n] = (size, start, leave, packet)
         self.epoch += 1
         ends = self.done - self.pulled
-        for size, _, _ in self.flying:
+        for size, _, _, _ in flying:
             ends += size
             arrival = model.arrival_of(ends) if ends > 0 else now
             self.run.count += 1

@@ -87,6 +87,26 @@ class TestByHand:
         assert result.duration == pytest.approx(4.0)
         assert result.efficiency == pytest.approx(30000 / (10000 + 20000 + 5000 + 10000), rel=1e-3)
 
+    def test_busy_is_the_time_in_which_bits_left(self):
+        # 1000 wire bytes, 501 of the first at 10000 bit/s and 499 at 2500; the others at 40000.
+        line = SimLine(
+            10000,
+            nominal_rate=40000,
+            rate_changes=((0.5, 2500), (3.0, 40000)),
+            cut_at=3.625,
+            revive_at=3.9,
+            cut="silence",
+        )
+        packets = Trace([(0.0, 998), (3.0, 998), (3.5, 998), (4.0, 998)])
+        result = simulate([line], packets, content="text", mtu=998, trace=True)
+        assert [(round(p.start, 6), round(p.leave, 6), p.lost) for p in result.placed] == [
+            (0.0, 2.497, ""),
+            (3.0, 3.25, ""),
+            (3.5, 3.625, "cut"),
+            (4.0, 4.25, ""),
+        ]
+        assert result.lines[0].busy == pytest.approx((2.497 + 0.25 + 0.125 + 0.25) / 4.25)
+
     def test_lines_without_a_rate_have_no_efficiency(self):
         for line in (SimLine(None), SimLine(None, latency=0.1), SimLine(None, cut_at=5.0)):
             result = simulate([line], Bulk(10_000))
@@ -255,6 +275,13 @@ class TestConservation:
         assert balanced(size)
 
 
+def test_whole_numbers_are_shown_as_such():
+    rows = dict(simulate([115200], Bulk(1_234_567)).rows())
+    assert rows["queue peak"].endswith(" bytes")
+    assert "file_bytes" in rows
+    assert rows["file_bytes"] == "1234567"
+
+
 class TestCuts:
     def test_a_hung_up_line_loses_nothing_without_latency(self):
         lines = [SimLine(57600), SimLine(57600, name="cut", cut_at=2.0, revive_at=6.0)]
@@ -307,6 +334,15 @@ class TestCuts:
         )
         assert told.duration < blind.duration / 1.5
         assert any(type(event).__name__ == "RateChanged" for _, event in told.events)
+
+    @pytest.mark.parametrize("changes", [(), ((5.0, 28800),)])
+    def test_by_size_a_frame_that_a_byte_error_hits_is_lost_to_it(self, changes):
+        line = SimLine(57600, byte_error_rate=1e-4, loss=0.05, rate_changes=changes)
+        result = simulate([line], Bulk(200_000, 900), mtu=900, frames="size")
+        assert balanced(result)
+        assert result.lost["byte errors"] == pytest.approx(223 * 0.95 * (1 - (1 - 1e-4) ** 910), rel=0.6)
+        assert result.lost["loss"] == pytest.approx(223 * 0.05, rel=0.6)
+        assert result.drops == result.lost
 
     def test_corrupted_slip_is_passed_on_and_counted(self):
         result = simulate([SimLine(57600, byte_error_rate=2e-4)], Bulk(300_000, 900), mtu=900)

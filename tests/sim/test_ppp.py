@@ -154,6 +154,12 @@ def test_a_workload_that_waits_for_a_lost_packet_ends_the_run(framing, multilink
         simulate([line], RequestResponse(requests=5, response_size=500), multilink=multilink)
 
 
+def test_what_ppp_says_is_counted_for_neither_direction():
+    result = simulate(ppp(57600), RequestResponse(requests=1, request_size=900, response_size=900), mtu=900)
+    assert result.lines[0].wire_bytes == pytest.approx(910, abs=15)
+    assert result.back["wire_bytes"] == pytest.approx(910, abs=15)
+
+
 def test_a_workload_may_pause_for_long():
     result = simulate(ppp(57600), Trace([(0.0, 900), (20_000.0, 900)]), mtu=900)
     assert result.delivered == 2
