@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from eqlbond.sim.air import Air
 from eqlbond.sim.line import SimLine
+from eqlbond.sim.piece_way import PieceWay
 from eqlbond.sim.way import Way
 
 if TYPE_CHECKING:
@@ -42,7 +43,8 @@ class Cable:
         run, line, number = self._run, self._line, self._number
         end, to = run.ends[side], run.ends[1 - side]
         spec = line.back_spec() if side else line.forth()
-        way = Way(run, number, line, end, to, spec, random.Random(f"line {number} {side} {seed}"))
+        kind = Way if end.members[number].whole_frames else PieceWay
+        way = kind(run, number, line, end, to, spec, random.Random(f"line {number} {side} {seed}"))
         end.ways[way.member] = way
         return way
 

@@ -8,13 +8,13 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from eqlbond.core.bundle import Bundle
-from eqlbond.core.half_duplex import HalfDuplexMember
 from eqlbond.core.member import Member
 from eqlbond.events import Event
 from eqlbond.exceptions import ConfigurationError
 from eqlbond.schedulers.base import Scheduler
 from eqlbond.sim.frames import Payloads, SizedFraming
 from eqlbond.sim.line import SimLine
+from eqlbond.sim.piece_member import HalfDuplexPieceMember, PieceMember
 from eqlbond.sim.record import Traffic
 from eqlbond.sim.settings import Settings
 
@@ -26,7 +26,6 @@ class End:
     """One end of the bond: a bundle, and what its sender and its receiver have seen."""
 
     __slots__ = (
-        "before",
         "bundle",
         "deadline",
         "events",
@@ -46,7 +45,6 @@ class End:
         self.traffic = traffic
         self.ways: dict[Member, Way] = {}
         self.deadline = math.inf
-        self.before = [0] * len(members)  # bytes that each line had sent by time 0
         self.fill: Callable[[], None] | None = None
         self.events: list[Event] = []
         self.frames_lost: dict[str, int] = {}  # on the lines, by reason
@@ -87,11 +85,13 @@ def make_ends(
                 "owner": line.label(number),
                 "whole_frames": sized or (settings.pacing == "frames" and spec.buffer is None and not line.in_pieces),
             }
-            if line.turns is None:
-                member = Member(line.label(number), framing, **options)
-            else:
+            if line.turns is not None:
                 lots = random.Random(f"turns {number} {side} {settings.seed}")
-                member = HalfDuplexMember(line.label(number), framing, half_duplex=line.turns, random=lots, **options)
+                options |= {"half_duplex": line.turns, "random": lots}
+                kind: type[Member] = HalfDuplexPieceMember
+            else:
+                kind = Member if options["whole_frames"] else PieceMember
+            member = kind(line.label(number), framing, **options)
             bundle.add(member, 0.0)
             members.append(member)
         ends.append(End("ab"[side], bundle, members, Traffic(sized)))

@@ -170,7 +170,6 @@ class Run:
         self._loop()
         self.done = False
         for end in self.ends:
-            end.before = [member.counters.bytes_sent for member in end.members]
             for way in end.ways.values():
                 way.busy = max(0.0, way.model.free - self.clock)
 

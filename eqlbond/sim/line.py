@@ -59,7 +59,8 @@ class SimLine:
     latency: float = attrs.field(default=0.0, kw_only=True)
     """Seconds from a byte's leaving to its arrival."""
     jitter: float = attrs.field(default=0.0, kw_only=True)
-    """At most so many seconds more, drawn for each frame. Bytes of one line never overtake one another."""
+    """At most so many seconds more, drawn for each frame, or piece of one. Bytes of one line never overtake one
+    another."""
     byte_error_rate: float = attrs.field(default=0.0, kw_only=True)
     """The probability that a byte arrives changed."""
     loss: float = attrs.field(default=0.0, kw_only=True)

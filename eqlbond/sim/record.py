@@ -14,7 +14,7 @@ from eqlbond.sim.frames import Payloads
 
 @attrs.frozen
 class Placed:
-    """One frame on one line."""
+    """One frame on one line; or one piece of it, where the line is paced in pieces."""
 
     end: str
     """The end that sent it: ``a`` or ``b``."""

@@ -83,8 +83,9 @@ class Result:
     damaged: int
     """Packets that were delivered with wrong contents: the framing has no checksum, or it was fooled."""
     lost: Mapping[str, int]
-    """Packets that never arrived, by what took them last; ``waiting`` when the run ended before, ``reassembly`` when
-    Multilink did not wait long enough for a fragment of theirs."""
+    """Packets that never arrived, by what took them last; ``waiting`` when the run ended before, ``collision`` when
+    both ends of a half-duplex line talked at once, ``reassembly`` when Multilink did not wait long enough for a
+    fragment of theirs."""
     drops: Mapping[str, int]
     """Frames and packets that were dropped on the way, by reason, both directions; a packet may have gone again."""
     queue_peak: int
@@ -265,10 +266,7 @@ def _lines(run: Run, end: End, duration: float) -> tuple[tuple[LineResult, ...],
 
 def _wire_bytes(end: End) -> list[int]:
     """What each line sent from that end, without PPP's own talk."""
-    return [
-        member.counters.bytes_sent - (end.ways[member].control if member.whole_frames else before)
-        for member, before in zip(end.members, end.before, strict=True)
-    ]
+    return [member.counters.bytes_sent - end.ways[member].control for member in end.members]
 
 
 def _placed(run: Run) -> tuple[Placed, ...]:

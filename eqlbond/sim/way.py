@@ -32,7 +32,7 @@ _Flying = tuple[int, float, float, Packet | None]
 
 
 class Way:
-    """One direction of one line."""
+    """One direction of one line, whose frames go whole; `PieceWay` is one on which they go in pieces."""
 
     __slots__ = (
         "air",
@@ -94,20 +94,18 @@ class Way:
 
     def carries_packets(self) -> bool:
         """Whether anything but control frames is on its way."""
-        return any(packet is not None or not self.member.whole_frames for _, _, _, packet in self.flying)
+        return any(packet is not None for _, _, _, packet in self.flying)
 
     def serve(self, now: float) -> None:
         """The port takes what the bundle has for it now."""
         model, member, bundle = self.model, self.member, self.end.bundle
-        spec = model.spec
-        room = UNLIMITED if spec.buffer is None else model.room(now)
-        data = bundle.data_to_send(member, now, room, model.waiting(now) if self.tells else None)
+        data = bundle.data_to_send(member, now, UNLIMITED, model.waiting(now) if self.tells else None)
         if not data:
             return
         start = model.free if model.free > now else now
         packet = member.handed
         size = len(data)
-        if packet is None and member.whole_frames:
+        if packet is None:
             self.control += size
         if self.keep:
             lost, hit = model.lost_bytes, model.corrupted_bytes
@@ -204,11 +202,14 @@ class Way:
             self.busy -= self.model.free - now
         self.model.cut(now)
         self.epoch += 1
+        self._cut_flying(now)
+        self.flying.clear()
+        self.done = self.pulled = 0
+
+    def _cut_flying(self, now: float) -> None:
         for size, start, leave, packet in self.flying:
             if packet is not None or not self.sized:
                 self._lost(packet, size, start, max(start, min(leave, now)), "cut")
-        self.flying.clear()
-        self.done = self.pulled = 0
 
     def set_rate(self, now: float, rate: float) -> None:
         """Frames that are on their way arrive at other times now."""
@@ -218,11 +219,7 @@ class Way:
         model.set_rate(now, rate)
         if before > now:
             self.busy += model.free - before
-            change = model.spec.byte_time / old - 1.0
-            for n, (size, start, leave, packet) in enumerate(flying):
-                start += max(0.0, start - begun) * change
-                leave += max(0.0, leave - begun) * change
-                flying[n] = (size, start, leave, packet)
+            self._retime(begun, model.spec.byte_time / old - 1.0)
         self.epoch += 1
         ends = self.done - self.pulled
         for size, _, _, _ in flying:
@@ -230,3 +227,10 @@ class Way:
             arrival = model.arrival_of(ends) if ends > 0 else now
             self.run.count += 1
             heappush(self.run.heap, (now if arrival is None else arrival, self.run.count, self.arrive, self.epoch))
+
+    def _retime(self, behind: float, change: float) -> None:
+        """What leaves after the time `behind` takes longer by so much, as a share."""
+        for n, (size, start, leave, packet) in enumerate(self.flying):
+            start += max(0.0, start - behind) * change
+            leave += max(0.0, leave - behind) * change
+            self.flying[n] = (size, start, leave, packet)

@@ -236,7 +236,7 @@ class TestConservation:
         latency=st.sampled_from([0.0, 0.2]),
         cut=st.sampled_from([(), (3.0,), (1.0, 4.0)]),
         silent=st.booleans(),
-        frames=st.sampled_from(["codec", "size"]),
+        frames=st.sampled_from([("codec", "frames"), ("codec", "pieces"), ("size", "frames")]),
         scheduler=st.sampled_from([EarliestDelivery(), Eql(), RoundRobin()]),
         seed=st.integers(0, 1000),
     )
@@ -253,7 +253,9 @@ class TestConservation:
                 cut="silence" if silent else "hangup",
             )
         )
-        result = simulate(lines, Bulk(40_000, (40, 576, 1500)), scheduler, frames=frames, seed=seed)
+        result = simulate(
+            lines, Bulk(40_000, (40, 576, 1500)), scheduler, frames=frames[0], pacing=frames[1], seed=seed
+        )
         assert balanced(result)
         assert "waiting" not in result.lost
         assert sum(result.lost.values()) <= sum(result.drops.values()) + result.damaged
