@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from eqlbond.core.line_model import LineSpec
+from eqlbond.core.line_model import UNLIMITED, LineSpec
 from eqlbond.packet import Packet
 from eqlbond.sim.end import End
 from eqlbond.sim.line import SimLine
@@ -43,10 +43,14 @@ class _Piece:
         self.start = self.leave = 0.0
 
 
+_WHOLE: list[_Piece] = []
+"""In place of the pieces of a write of which nobody will ask."""
+
+
 class PieceWay(Way):
     """One direction of a line that is paced in pieces; what is written together arrives together."""
 
-    __slots__ = ("_frame", "_loses", "_loss", "_rng", "_teller", "pieces")
+    __slots__ = ("_frame", "_loses", "_loss", "_plain", "_rng", "_teller", "pieces")
 
     def __init__(
         self, run: Run, index: int, line: SimLine, end: End, to: End, spec: LineSpec, rng: random.Random
@@ -60,25 +64,33 @@ class PieceWay(Way):
         self._frame = _Frame(None)  # that began last
         self.pieces: deque[list[_Piece]] = deque()  # of each entry of `flying`
         self.checks = run.settings.multilink is None and bool(spec.byte_error_rate or line.half_duplex)
+        # Nothing happens to single frames, and nobody wants to see them.
+        self._plain = not (spec.loss or spec.byte_error_rate or line.cut_at or self.checks or run.placed is not None)
 
     def carries_packets(self) -> bool:
         """Whether anything but control frames is on its way."""
-        return any(piece.frame.packet is not None for pieces in self.pieces for piece in pieces)
+        return any(
+            pieces is _WHOLE or any(piece.frame.packet is not None for piece in pieces) for pieces in self.pieces
+        )
 
     def serve(self, now: float) -> None:
         """The port takes what the bundle has for it now."""
         model, teller, run = self.model, self._teller, self.run
         teller.begun.clear()
         left = teller.rest
-        waiting = model.waiting(now) if self.tells else None
-        data = self.end.bundle.data_to_send(teller, now, model.room(now), waiting)
+        room = UNLIMITED if model.spec.buffer is None else model.room(now)
+        data = self.end.bundle.data_to_send(teller, now, room, model.waiting(now) if self.tells else None)
         if not data:
             return
         start = model.free if model.free > now else now
-        pieces, place, arriving = list(self._pieces(len(data), left)), 0, 0
-        for piece in pieces:
-            arriving += self._push(piece, data[place : place + piece.size], now)
-            place += piece.size
+        if self._plain and self._all_packets(left):
+            pieces, arriving = _WHOLE, len(data)
+            model.push(data, now)
+        else:
+            pieces, place, arriving = list(self._pieces(len(data), left)), 0, 0
+            for piece in pieces:
+                arriving += self._push(piece, data[place : place + piece.size], now)
+                place += piece.size
         self.busy += model.free - start
         if self.air is not None:
             self.air.talk(start, model.free, now)
@@ -94,6 +106,18 @@ class PieceWay(Way):
             self._place_pieces(pieces, None)
         if teller.line.byte_time == 0.0:
             self.end.bundle.has_room(teller)
+
+    def _all_packets(self, left: int) -> bool:
+        """Whether no control frame is in this write; then the frame that began last is known."""
+        begun = self._teller.begun
+        if left and self._frame.packet is None:
+            return False
+        for packet, _ in begun:
+            if packet is None:
+                return False
+        if begun:
+            self._frame = _Frame(begun[-1][0])
+        return True
 
     def _pieces(self, size: int, left: int) -> Iterator[_Piece]:
         """The pieces that a write of `size` bytes is of; `left`: what was left of the last frame."""
@@ -139,6 +163,8 @@ class PieceWay(Way):
             return
         super()._arrive(epoch)
         pieces = self.pieces.popleft()
+        if not pieces:
+            return
         if self.checks:
             why = "byte errors" if self.air is None else "collision"
             for piece in pieces:

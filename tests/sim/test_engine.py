@@ -236,12 +236,12 @@ class TestConservation:
         latency=st.sampled_from([0.0, 0.2]),
         cut=st.sampled_from([(), (3.0,), (1.0, 4.0)]),
         silent=st.booleans(),
-        frames=st.sampled_from([("codec", "frames"), ("codec", "pieces"), ("size", "frames")]),
+        carried=st.sampled_from([("codec", "frames"), ("codec", "pieces"), ("size", "frames")]),
         scheduler=st.sampled_from([EarliestDelivery(), Eql(), RoundRobin()]),
         seed=st.integers(0, 1000),
     )
     def test_every_packet_is_delivered_or_counted(
-        self, rates, loss, errors, latency, cut, silent, frames, scheduler, seed
+        self, rates, loss, errors, latency, cut, silent, carried, scheduler, seed
     ):
         lines = [SimLine(rate, loss=loss, latency=latency, name=f"l{n}") for n, rate in enumerate(rates)]
         lines.append(
@@ -253,9 +253,8 @@ class TestConservation:
                 cut="silence" if silent else "hangup",
             )
         )
-        result = simulate(
-            lines, Bulk(40_000, (40, 576, 1500)), scheduler, frames=frames[0], pacing=frames[1], seed=seed
-        )
+        frames, pacing = carried
+        result = simulate(lines, Bulk(40_000, (40, 576, 1500)), scheduler, frames=frames, pacing=pacing, seed=seed)
         assert balanced(result)
         assert "waiting" not in result.lost
         assert sum(result.lost.values()) <= sum(result.drops.values()) + result.damaged

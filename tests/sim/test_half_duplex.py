@@ -52,7 +52,7 @@ def test_what_arrives_while_an_end_talks_is_damaged(later, latency, expected):
 
 
 def test_what_a_collision_took_is_said():
-    result = simulate([SimLine(1270, half_duplex=True, framing=Hdlc())], Pair(0.5), mtu=200)
+    result = simulate([SimLine(1270, half_duplex=True, framing=Hdlc())], Pair(0.5), mtu=200, until=30)
     assert result.lost == {"collision": 1}
 
 
