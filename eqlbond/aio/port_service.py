@@ -49,7 +49,7 @@ class PortService:
             return
         bundle = self._bundle
         now = loop.time()
-        packets = bundle.tick(now)
+        packets = bundle.tick(now, _unsent)
         if packets:
             self._inbox.deliver(packets)
         for member in bundle.ready(now):
@@ -118,6 +118,17 @@ def _connection_of(member: Member) -> Connection | None:
     slave: Any = member.owner
     connection: Connection | None = slave.connection
     return connection
+
+
+def _unsent(member: Member) -> int | None:
+    """What the member's port still holds, in bytes; None where it does not tell."""
+    connection = _connection_of(member)
+    if connection is None or connection.lost or connection.transport is None:
+        return None
+    try:
+        return connection.unsent()
+    except Exception:  # a transport is somebody's code; the line fails when it is written to
+        return None
 
 
 def _close_ended(connection: Connection | None) -> None:

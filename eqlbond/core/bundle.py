@@ -49,6 +49,10 @@ from eqlbond.stats import BondStats
 _MOST_EVENTS = 10000
 
 
+def _does_not_tell(member: Member) -> int | None:
+    return None
+
+
 def _check_count(field: str, value: int) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise ConfigurationError(field, f"a number of lines from 1, not {value!r}")
@@ -445,7 +449,7 @@ class Bundle:
         output = link.take_output()
         # A filler is for a line that has nothing to send; behind a stuck port they would gather without end.
         if output and not (isinstance(link, WatchedLink) and member.wants_to_send()):
-            member.control.extend(output)
+            member.queue_control(output)
         self._events.extend(link.take_events(member.owner))
         if link.failure is not None:
             if isinstance(link, WatchedLink):
@@ -516,8 +520,6 @@ class Bundle:
 
     # -- ports
 
-    # -- ports
-
     def data_to_send(self, member: Member, now: float, room: int, unsent: int | None = None) -> bytes:
         """The bytes to write to the member's port now; never more than `room`. With `whole_frames`: one frame.
 
@@ -582,12 +584,22 @@ class Bundle:
         self._rearm = False
         return first
 
-    def tick(self, now: float) -> list[Packet]:
-        """Deadlines have come. Returns packets for the application that need not wait any longer for others."""
+    def tick(self, now: float, unsent: Callable[[Member], int | None] = _does_not_tell) -> list[Packet]:
+        """Deadlines have come. Returns packets for the application that need not wait any longer for others.
+
+        `unsent`: what a member's port still holds, in bytes; None where it does not tell, and the byte clock has to.
+        """
         for member in self._links.pop_due(now):
-            if member.link is not None:
-                member.link.tick(now, member.queue_delay(now))
+            link = member.link
+            if link is not None:
+                gone, waits = member.asked(now, unsent(member))
+                if waits is not None:
+                    link.hold_echo(now, now + waits, gone)
+                before = len(member.control)
+                link.tick(now, member.queue_delay(now))
                 self._after_link(member, now)
+                if len(member.control) > before:
+                    member.asks()
         self._sender.tick(now)
         if self._mux is None:
             return []

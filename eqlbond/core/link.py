@@ -74,6 +74,13 @@ class Link(Protocol):
         """A deadline has come. `queue_delay`: seconds until a control frame made now will have left the port."""
         ...
 
+    def hold_echo(self, now: float, until: float, gone: int) -> None:
+        """What the last `tick` has sent has not left the port, and will not before `until`: nobody can answer it.
+
+        `gone`: bytes that have left the port, since ever.
+        """
+        ...
+
     def terminate(self, now: float) -> None:
         """End the connection in good order; it is `finished` when the peer has agreed or has not answered."""
         ...
@@ -171,6 +178,9 @@ class PlainLink:
 
     def tick(self, now: float, queue_delay: float = 0.0) -> None:
         """No timers."""
+
+    def hold_echo(self, now: float, until: float, gone: int) -> None:
+        """No questions."""
 
     def terminate(self, now: float) -> None:
         """Nothing to say to the peer."""

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from eqlbond.codec.base import Framing
@@ -38,6 +38,8 @@ from eqlbond.stats import LineStats
 LOW = 0.020
 HIGH = 0.040
 """Seconds of bytes that the port holds: between these (a single byte may be longer)."""
+MOST_CONTROL = 256
+"""Control frames that may wait for a port: a peer that asks without end while the port stands still has more dropped."""
 
 
 def _payload_size(packet: Packet) -> int:
@@ -68,6 +70,7 @@ class Member:
     """Whether what is heard on the line tells when this end may send (`HalfDuplexMember`)."""
 
     __slots__ = (
+        "_asked",
         "_bulk",
         "_express",
         "_frames_by_size",
@@ -143,6 +146,8 @@ class Member:
         self.planned_payload = 0
         """Payload that is planned and has not begun to go, bytes."""
         self.control: deque[bytes] = deque()
+        """Control frames, which go ahead of packets; `queue_control` adds them."""
+        self._asked = 0  # how many bytes will have been sent, since ever, when the link's last question has
         self._frames_by_size = self._skipped = False
         self.framing_error: Exception | None = None  # for the bundle to tell, once a connection
         self._rest = b""
@@ -223,6 +228,7 @@ class Member:
         """The port is open, and `link` is its connection."""
         self.link = link
         self.counters.connections += 1
+        self._asked = 0
         self.retired = self.told_down = False
         self._reasons = 0
         self.wire_free = now
@@ -252,6 +258,28 @@ class Member:
     def pause(self) -> None:
         """Carry no packet until `go_up`; the connection stays."""
         _put(self.line, "up", False)
+
+    def queue_control(self, frames: Sequence[bytes]) -> None:
+        """Control frames of the link, to go ahead of packets. What is over `MOST_CONTROL` is dropped, and counted."""
+        room = max(0, MOST_CONTROL - len(self.control))
+        self.control.extend(frames[:room])
+        if len(frames) > room:
+            self.counters.has_lost("too many control frames", len(frames) - room)
+
+    def asks(self) -> None:
+        """The frame that `control` ends with may be a question: `asked` tells when it has left."""
+        self._asked = self.counters.bytes_sent + len(self._rest) - self._offset + sum(map(len, self.control))
+
+    def asked(self, now: float, unsent: int | None) -> tuple[int, float | None]:
+        """How many bytes have left the port, since ever; in how many seconds the last question will have, None: it has.
+
+        `unsent`: bytes that the port holds; None: as the byte clock says.
+        """
+        byte_time = self.line.byte_time
+        if unsent is None:
+            unsent = int(max(0.0, self.wire_free - now) / byte_time) if byte_time else 0
+        gone = self.counters.bytes_sent - unsent
+        return gone, (self._asked - gone) * byte_time if self._asked > gone else None
 
     def queue_delay(self, now: float) -> float:
         """Seconds until a control frame made now will have left the port, by the byte clock."""

@@ -199,9 +199,9 @@ class PppConnection:
         self.link.hang_up(now, reason)
         self._follow(now)
 
-    def hold_echo(self, until: float) -> None:
-        """The port is stuck: nothing given to it leaves before `until`."""
-        self.link.hold_echo(until)
+    def hold_echo(self, now: float, until: float, gone: int) -> None:
+        """The latest Echo-Request has not left the port."""
+        self.link.hold_echo(now, until, gone)
 
     def take_events(self, owner: Any) -> list[events.Event]:
         """What has happened, as events about `owner`."""

@@ -8,7 +8,8 @@ class Liveness:
 
     An unanswered request counts in full when nothing else arrived either, and a third when other frames did: then the
     reply may stand in the peer's queue, but our own direction may be dead as well. The count of a request begins
-    when it has left our port, so that no line is given up for what our own queue explains.
+    when it has left our port (`sent`, `hold`), so that no line is given up for what our own queue explains. A port from
+    which nothing leaves at all is believed for `failure` intervals.
 
     When all before it met with silence, the last request is waited for half an interval where the round trip is known
     to be a small part of that: so a line that is cut is found within `failure` intervals, wherever in an interval
@@ -31,6 +32,8 @@ class Liveness:
         self._identifier: int | None = None
         self._heard = True
         self._score = 0
+        self._stuck = 0  # how often in a row nothing had left the port
+        self._gone = -1
 
     @property
     def next_deadline(self) -> float | None:
@@ -51,7 +54,7 @@ class Liveness:
     def stop(self) -> None:
         """The link is open no longer."""
         self._due = self._left = self._identifier = None
-        self._score = 0
+        self._score = self._stuck = 0
 
     def tick(self, now: float) -> bool | None:
         """Do what is due: True to send a request, False when the peer is given up, None when nothing is due."""
@@ -74,11 +77,15 @@ class Liveness:
         self._heard = False
         self._due = self._left + self._wait()
 
-    def hold(self, until: float) -> None:
-        """The request that is out has not left the port yet and will not before `until`."""
-        if self._left is not None and until > self._left:
-            self._left = until
-            self._due = until + self._wait()
+    def hold(self, now: float, until: float, gone: int) -> None:
+        """The request that is out has not left the port yet and will not before `until`; `gone`: bytes that have."""
+        if self._left is None or self._due is None or now < self._due:
+            return
+        self._stuck = self._stuck + 1 if gone == self._gone else 0
+        self._gone = gone
+        if self._stuck <= self.failure:
+            self._left = max(now, until)
+            self._due = self._left + self._wait()
 
     def _wait(self) -> float:
         """How long the request that is out is waited for, seconds."""
@@ -92,7 +99,7 @@ class Liveness:
 
     def replied(self, identifier: int, now: float) -> None:
         """An Echo-Reply arrived."""
-        self._score = 0
+        self._score = self._stuck = 0
         if identifier == self._identifier and self._left is not None:
             self.round_trip = max(0.0, now - self._left)
             self._left = None

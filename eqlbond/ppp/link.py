@@ -227,9 +227,9 @@ class PppLink:
             if self.lcp.state is not State.STOPPED:
                 self._fail(f"the Network phase was not reached in {self.config.establish_timeout:g} s", now)
 
-    def hold_echo(self, until: float) -> None:
-        """The port is stuck: what was given to it will not have left before `until`."""
-        self.lcp.liveness.hold(until)
+    def hold_echo(self, now: float, until: float, gone: int) -> None:
+        """The latest Echo-Request will not have left the port before `until`; `gone`: bytes that have, since ever."""
+        self.lcp.liveness.hold(now, until, gone)
 
     def terminate(self, now: float, reason: str | None = None) -> None:
         """End the link in good order: at the latest after `max_terminate * restart` seconds it is DEAD.

@@ -39,6 +39,7 @@ class Way:
     faults: Faults
     rng: random.Random
     cut: bool = False
+    stuck: bool = False
     free: float = 0.0
     last: float = 0.0
     epoch: int = 0
@@ -68,6 +69,10 @@ class Way:
             changed[rng.randrange(len(frame))] ^= 1 << rng.randrange(8)
             frame = bytes(changed)
         return [(self.last, frame)] * (2 if rng.random() < faults.double else 1)
+
+    def held(self, now: float) -> int:
+        """Bytes written that have not left."""
+        return round(max(0.0, self.free - now) * (self.rate or 0.0) / 10)
 
     def hang_up(self, now: float) -> None:
         self._frame.clear()
@@ -167,14 +172,28 @@ class Joined:
         bundle = end.bundle
         for member in bundle.ready(self.now):
             n = end.members.index(member)
-            data = bundle.data_to_send(member, self.now, 65536)
+            way = self.ways[n][side]
+            data = bundle.data_to_send(member, self.now, 0 if way.stuck else 65536, self.unsent(member))
             if data:
-                way = self.ways[n][side]
                 for when, frame in way.write(data, self.now):
                     self.put(n, side, when, frame)
             if data and not member.line.byte_time:
                 bundle.has_room(member)
         end.events += bundle.take_events()
+
+    def unsent(self, member: Member) -> int | None:
+        """What the port of a line without a rate tells; the others' do not tell."""
+        if member.line.byte_time:
+            return None
+        side = 0 if member in self.a.members else 1
+        return self.ways[self.ends[side].members.index(member)][side].held(self.now)
+
+    def stick(self, n: int, side: int = 0, stuck: bool = True) -> None:
+        """The port takes nothing any more, or does again."""
+        self.ways[n][side].stuck = stuck
+        if not stuck:
+            self.ends[side].bundle.has_room(self.ends[side].members[n])
+            self.serve(side)
 
     def put(self, n: int, side: int, when: float, data: bytes) -> None:
         """Have bytes arrive from `side` by line `n`."""
@@ -202,7 +221,7 @@ class Joined:
                     continue
                 packets = end.bundle.receive(end.members[n], data, self.now)
             else:
-                packets = self.ends[side].bundle.tick(self.now)
+                packets = self.ends[side].bundle.tick(self.now, self.unsent)
             self.ends[side].received += [(self.now, packet) for packet in packets]
             self.serve(side)
         self.now = until

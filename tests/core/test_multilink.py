@@ -10,11 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from eqlbond.codec.hdlc import Hdlc
 from eqlbond.codec.multilink import encode_header
 from eqlbond.codec.options import EndpointDiscriminator
 from eqlbond.core.bundle import Bundle
 from eqlbond.core.fragments import Fragmenter
-from eqlbond.core.member import Member
+from eqlbond.core.member import MOST_CONTROL, Member
 from eqlbond.core.multilink import Multilink
 from eqlbond.events import (
     BondUp,
@@ -497,6 +498,52 @@ def test_a_line_that_falls_silent_is_found_by_echo() -> None:
     assert joined.a.members[1].line.up
     assert order[-1] == number - 1, "the other line carries all"
     assert number - len(order) < 60, "only what went by the silent line within 4 s"
+
+
+def test_a_port_that_stands_still_is_believed_for_a_while() -> None:
+    """Its Echo-Request has not left, so that nobody can have answered; for as many intervals as one may be silent."""
+    joined = Joined(28800, ppp=QUICK, far_ppp=Ppp(echo_interval=0)).open()
+    joined.run(joined.now + 3.0)
+    joined.stick(0)
+    joined.send(numbered(0, 700))
+    joined.run(joined.now + 5.0)
+    assert joined.a.downs() == []
+    joined.stick(0, stuck=False)
+    joined.run(joined.now + 5.0)
+    assert joined.order() == [0]
+    joined.stick(0)
+    joined.run(joined.now + 12.0)
+    assert joined.a.downs() == ["no sign of life from the peer for 3 Echo-Requests"]
+
+
+def test_a_line_without_a_rate_is_not_given_up_for_its_ports_own_queue() -> None:
+    joined = Joined(None, multilink=None, ppp=QUICK, far_ppp=Ppp(echo_interval=0), queue_bytes=100_000).open()
+    joined.ways[0][0].rate = 9600.0  # what the transport really gets rid of
+    for number in range(20):
+        joined.send(b"\x45" + numbered(number, 1000))
+    assert joined.ways[0][0].held(joined.now) > 15_000
+    joined.run(joined.now + 30.0)
+    assert joined.a.downs() == []
+    assert len(joined.b.received) == 20
+    joined.silence(0)
+    joined.run(joined.now + 5.0)
+    assert joined.a.downs() == ["no sign of life from the peer for 3 Echo-Requests"]
+
+
+def test_a_peer_that_asks_without_end_cannot_fill_the_memory() -> None:
+    joined = Joined(28800, ppp=Ppp(echo_interval=0, fcs32=False)).open()
+    joined.stick(0)
+    asks = Hdlc(fcs=16).framer(1500)
+    for number in range(2000):
+        request = bytes([9, number & 0xFF, 0, 8]) + bytes(4)
+        joined.put(0, 1, joined.now, asks.encode(Packet(request, 0xC021)))
+    joined.run(joined.now + 1.0)
+    line = joined.a.members[0]
+    assert len(line.control) == MOST_CONTROL
+    assert line.stats(joined.now).lost == {"too many control frames": 2000 - MOST_CONTROL}
+    joined.stick(0, stuck=False)
+    joined.run(joined.now + 10.0)
+    assert not line.control
 
 
 @pytest.mark.parametrize("only", [None, 0, 1], ids=["both ends hear", "the sender hears", "the receiver hears"])

@@ -420,13 +420,32 @@ class TestLiveness:
             times.append(when)
         assert times == [11.0 + 35.0 * n for n in range(7)]
 
-    def test_a_stuck_port_holds_the_count(self) -> None:
+    def test_a_slow_port_holds_the_count(self) -> None:
+        """For as long as bytes leave it."""
         h = self.opened()
-        self.tick(h)
-        for until in (100.0, 200.0, 300.0):
-            h.lcp.liveness.hold(until)
-        assert h.lcp.next_deadline == 310.0
-        assert h.lcp.liveness.unanswered == 0
+        when, _ = self.tick(h)
+        liveness = h.lcp.liveness
+        liveness.hold(when + 9.0, when + 90.0, 1)  # nothing is due yet
+        assert liveness.next_deadline == when + 10.0
+        for gone in range(50):
+            now = liveness.next_deadline
+            assert now is not None
+            liveness.hold(now, now + 5.0, gone)
+            assert liveness.tick(now) is None
+            assert liveness.next_deadline == now + 15.0
+        assert liveness.unanswered == 0
+
+    def test_a_stuck_port_holds_the_count_for_so_many_intervals(self) -> None:
+        h = self.opened()
+        times = []
+        while h.lcp.opened:
+            now = h.lcp.next_deadline
+            assert now is not None
+            h.lcp.liveness.hold(now, now, 77)
+            h.lcp.tick(now)
+            times.append(now)
+        # The first is sent, then told that bytes left once, and believed 6 times more before the count begins.
+        assert times == [11.0 + 10.0 * n for n in range(1 + 7 + 6)]
 
     @pytest.mark.parametrize(("round_trip", "last"), [(0.75, 66.0), (2.0, 71.0)])
     def test_the_last_request_is_waited_for_half_where_the_peer_is_near(self, round_trip: float, last: float) -> None:
