@@ -300,7 +300,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--only", metavar="TEXT", action="append", help="only cases with this in their name; again: both"
     )
-    options = parse_options(__doc__, argv, parser, quick="what most targets need, within 10 minutes; the whole: 60")
+    options = parse_options(__doc__, argv, parser, quick="what most targets need, within 10 minutes; all: within 60")
     cases = list(short() if options.extra.short else quick() if options.quick else whole())
     for text in options.extra.only or ():
         cases = [case for case in cases if text in str(case)]
