@@ -288,6 +288,7 @@ def table(rows: Sequence[Row]) -> Table:
         "stream: 100 bytes every 50 ms; outage: the longest gap at the far end beyond that; losing: from the first "
         "that was lost to the last; burst: 20 of 1000 bytes"
     )
+    shown.note("the second line is cut, or the first where a stream goes by that alone, as by eqlbond-plain")
     shown.note("cuts: PPP asks every second, and gives up after 3 without an answer; SLIP: outfill 1 s, keepalive 3 s")
     shown.note("ECN: TCP asks for it where eqlbond sends, and does not where the kernel's bonds do, each by default")
     return shown
