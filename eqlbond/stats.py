@@ -15,6 +15,8 @@ class LineStats:
     up: bool
     state: str
     """For people: "up", "down", or the phase of a connection that negotiates."""
+    phase: str | None
+    """Of a PPP line (RFC 1661 section 3.2): dead, establish, authenticate, network or terminate; None for others."""
     rate: float | None
     """What the bond plans with, bit/s; below the configured rate where the line drains slower."""
     configured_rate: float | None
@@ -38,7 +40,7 @@ class LineStats:
     dropped: Mapping[str, int]
     """Received frames that were dropped, by reason."""
     lost: Mapping[str, int]
-    """Packets that this line cannot have carried and nothing could take back, by reason."""
+    """Packets that this line cannot have carried and nothing could take back, and control frames dropped, by reason."""
     connections: int
     """How often the line came up."""
     fragments_sent: int = 0
@@ -69,6 +71,8 @@ class BondStats:
     """Packets that the bond itself dropped, by reason."""
     marked: int = 0
     """Packets that its queue marked with congestion experienced (RFC 3168) instead of dropping them."""
+    copies: int = 0
+    """Second and further copies of packets, by a scheduler such as `Redundant`; those taken back do not count."""
 
     @property
     def rate(self) -> float:

@@ -144,6 +144,21 @@ class Master:
         self._lines = Lines(self, self._bundle, self._life, self._inbox, self._service)
         self._closing: asyncio.Task[None] | None = None
 
+    @property
+    def multilink(self) -> Multilink | None:
+        """The bundle's settings, with the endpoint that was drawn where none was given; None: there is no bundle."""
+        return self._bundle.multilink
+
+    @property
+    def queue(self) -> QueueDiscipline | None:
+        """How packets wait, as it was given."""
+        return self._bundle.queue
+
+    @property
+    def queue_limits(self) -> tuple[int, float]:
+        """`queue_bytes` and `queue_time`, as they were given."""
+        return self._bundle.queue_bytes, self._bundle.queue_time
+
     def __repr__(self) -> str:
         life, slaves = self._life, self._lines.slaves
         up = sum(slave.up for slave in slaves)

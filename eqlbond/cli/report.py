@@ -25,6 +25,8 @@ def _value(value: Any) -> str:
         return "yes" if value else "no"
     if isinstance(value, list):
         return ", ".join(map(str, value)) or "-"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key}={_value(item)}" for key, item in value.items()) or "-"
     return f"{value:g}" if isinstance(value, float) and not value.is_integer() else str(_whole(value))
 
 
@@ -80,7 +82,9 @@ def status(values: Mapping[str, Any], before: Mapping[str, Any] | None = None, s
             str(line["connections"]),
         ]
         rows.append(row)
-    return "\n".join([head, *table(rows)])
+    reasons = values.get("reasons", {})
+    down = [f"{line['name']}: {reasons[line['name']]}" for line in lines if line["name"] in reasons and not line["up"]]
+    return "\n".join([head, *table(rows), *down])
 
 
 def table(rows: Sequence[Sequence[str]]) -> list[str]:

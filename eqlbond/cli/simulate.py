@@ -8,10 +8,13 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from eqlbond.cli.options import SCHEDULERS
-from eqlbond.core.half_duplex import HalfDuplex
+import attrs
+
+from eqlbond.cli.options import SCHEDULERS, half_duplex, line_option, switch
+from eqlbond.codec.base import Framing
 from eqlbond.core.multilink import Multilink
 from eqlbond.exceptions import ConfigurationError
+from eqlbond.ppp.config import Ppp
 from eqlbond.sim import (
     Bulk,
     Bursts,
@@ -26,6 +29,20 @@ from eqlbond.sim import (
 )
 from eqlbond.sim.plot import check_file
 
+_SIZE = 289284
+_DURATION = 60.0
+_LOAD = 0.8
+_READ = {
+    "bulk": ("size", "packet_size"),
+    "tcp": ("size",),
+    "poisson": ("packet_size", "load", "rate", "duration"),
+    "cbr": ("packet_size", "load", "rate", "duration"),
+    "bursts": ("packet_size",),
+    "requests": ("size",),
+    "trace": ("trace",),
+}
+"""The workloads, and the options that each reads."""
+
 
 def _times(text: str) -> tuple[float, ...]:
     return tuple(float(part) for part in text.split("/"))
@@ -36,53 +53,89 @@ def _changes(text: str) -> tuple[tuple[float, float], ...]:
     return tuple((float(time), float(rate)) for time, rate in pairs)
 
 
-def _switch(text: str) -> bool:
-    return text in ("1", "yes", "on")
+def _cut(text: str) -> str:
+    if text not in ("hangup", "silence"):
+        raise ValueError
+    return text
 
 
-_LINE_OPTIONS: dict[str, Callable[[str], Any]] = {
+def _back(text: str) -> dict[str, Any]:
+    """What is not the same in the other direction: ``1200``, ``1200/loss:0.1``, ``latency:0.5``."""
+    options: dict[str, Any] = {}
+    for number, part in enumerate(text.split("/")):
+        key, separator, value = part.partition(":")
+        if not separator and number == 0:
+            key, value = "rate", part
+        if key not in _SPEC:
+            raise ConfigurationError("back", f"no option {key!r}; there are: {', '.join(_SPEC)}")
+        options[key] = _SPEC[key](value)
+    return options
+
+
+def _framing(text: str) -> Framing:
+    """``slip``, ``kiss``, ``hdlc``, ``ppp``, or another by entry point or ``package.module:Class``."""
+    from eqlbond.config.parts import FRAMING, Part
+
+    if text == "ppp":
+        return Ppp()
+    try:
+        made: Framing = Part(FRAMING, text).make()
+    except ConfigurationError:
+        raise
+    except Exception as error:  # somebody else's class may raise anything
+        raise ConfigurationError("framing", f"{text} cannot be made: {type(error).__name__}: {error}") from error
+    return made
+
+
+_SPEC: dict[str, Callable[[str], Any]] = {
+    "rate": float,
     "bits_per_byte": float,
     "latency": float,
     "jitter": float,
     "byte_error_rate": float,
     "loss": float,
     "buffer": int,
+}
+_LINE_OPTIONS: dict[str, Callable[[str], Any]] = {
+    **{key: kind for key, kind in _SPEC.items() if key != "rate"},
+    "back": _back,
     "cut_at": _times,
     "revive_at": _times,
-    "cut": str,
+    "cut": _cut,
     "rate_changes": _changes,
     "nominal_rate": float,
-    "tells_queue": _switch,
-    "half_duplex": _switch,
-    "turns": lambda text: HalfDuplex() if _switch(text) else None,
+    "nominal_latency": float,
+    "tells_queue": switch,
+    "half_duplex": switch,
+    "turns": half_duplex,
+    "framing": _framing,
     "priority": float,
     "mtu": int,
     "name": str,
 }
+_WANTED: dict[Callable[[str], Any], str] = {
+    _times: "seconds, one time or several such as 20/60",
+    _changes: "times and rates such as 10:9600/20:57600",
+    _cut: "hangup or silence",
+    _back: "a rate in bit/s, and numbers such as 1200/latency:0.5/loss:0.1",
+}
 
 
 def sim_line(text: str) -> SimLine:
-    """A line from ``RATE[,option=value...]``; times of `cut_at` and `revive_at` are parted by ``/``.
+    """A line from ``RATE[,option=value...]``; what has several parts, such as `cut_at` or `back`, has them by ``/``.
 
     Raises:
         ConfigurationError: an option is misspelt or a value cannot work.
     """
-    rate, *parts = text.split(",")
-    options: dict[str, Any] = {}
-    for part in parts:
-        key, separator, value = part.partition("=")
-        if not separator or key not in _LINE_OPTIONS:
-            raise ConfigurationError(f"line {text}", f"no option {part!r}; there are: {', '.join(_LINE_OPTIONS)}")
-        try:
-            options[key] = _LINE_OPTIONS[key](value)
-        except ValueError:
-            raise ConfigurationError(key, f"a number, not {value!r}") from None
+    first, *parts = text.split(",")
     try:
-        return SimLine(float(rate), **options)
-    except ValueError as error:
-        if isinstance(error, ConfigurationError):
-            raise
-        raise ConfigurationError(f"line {text}", f"begins with the rate in bit/s, not {rate!r}") from None
+        rate = float(first)
+    except ValueError:
+        raise ConfigurationError(f"line {text}", f"begins with the rate in bit/s, not {first!r}") from None
+    options = dict(line_option(text, part, _LINE_OPTIONS, _WANTED) for part in parts)
+    back = options.pop("back", None)
+    line = SimLine(rate, **options)
+    return line if back is None else attrs.evolve(line, back=attrs.evolve(line.forth(), **back))
 
 
 def _sizes(text: str) -> int | dict[int, float] | tuple[int, ...]:
@@ -100,32 +153,51 @@ def _trace(path: str) -> Trace:
     packets: list[tuple[float, ...]] = []
     try:
         with open(path, newline="", encoding="utf-8") as file:
-            rows = csv.reader(line for line in file if line.strip() and not line.startswith("#"))
-            packets.extend((float(row[0]), *(int(cell) for cell in row[1:4])) for row in rows)
+            for row in csv.reader(line for line in file if line.strip() and not line.startswith("#")):
+                if not 2 <= len(row) <= 4:
+                    raise ValueError(f"not {','.join(row)!r}")
+                packets.append((float(row[0]), *(int(cell) for cell in row[1:])))
     except OSError as error:
         raise ConfigurationError("trace", f"{path} cannot be read: {error.strerror}") from error
-    except (ValueError, IndexError) as error:
+    except (ValueError, csv.Error) as error:
         raise ConfigurationError("trace", f"{path}: rows of seconds,bytes[,flow[,priority]]: {error}") from error
     return Trace(packets)  # type: ignore[arg-type]
 
 
+def _check_read(args: argparse.Namespace) -> None:
+    """Refuse options that the workload would not read."""
+    for option in dict.fromkeys(option for read in _READ.values() for option in read):
+        if getattr(args, option) is not None and option not in _READ[args.workload]:
+            readers = [workload for workload, read in _READ.items() if option in read]
+            raise ConfigurationError(
+                f"--{option.replace('_', '-')}",
+                f"not read by the workload {args.workload}, but by {', '.join(readers)}",
+            )
+
+
 def _workload(args: argparse.Namespace) -> Workload:
+    _check_read(args)
     sizes = args.packet_size
-    size = sizes if isinstance(sizes, int) else None
+    size = _SIZE if args.size is None else args.size
     if args.workload == "trace":
         if args.trace is None:
             raise ConfigurationError("trace", "--workload trace needs --trace FILE")
         return _trace(args.trace)
-    if args.workload in ("poisson", "cbr") and args.load is None and args.rate is None:
-        args.load = 0.8
-    load = {"load": args.load, "rate": args.rate, "duration": args.duration}
+    if args.workload == "cbr" and not isinstance(sizes, int | None):
+        raise ConfigurationError("--packet-size", f"cbr sends packets of one size, not of {len(sizes)}")
+    load = {
+        "load": _LOAD if args.load is None and args.rate is None else args.load,
+        "rate": args.rate,
+        "duration": _DURATION if args.duration is None else args.duration,
+    }
+    several = args.mtu if sizes is None else sizes
     made: dict[str, Callable[[], Workload]] = {
-        "bulk": lambda: Bulk(args.size, sizes),
-        "tcp": lambda: Tcp(args.size),
-        "poisson": lambda: Poisson(sizes=sizes or args.mtu, **load),
-        "cbr": lambda: ConstantBitRate(size=size or 200, **load),
-        "bursts": lambda: Bursts(sizes=sizes or args.mtu),
-        "requests": lambda: RequestResponse(response_size=min(args.size, 1_000_000)),
+        "bulk": lambda: Bulk(size, sizes),
+        "tcp": lambda: Tcp(size),
+        "poisson": lambda: Poisson(sizes=several, **load),
+        "cbr": lambda: ConstantBitRate(size=200 if sizes is None else sizes, **load),
+        "bursts": lambda: Bursts(sizes=several),
+        "requests": lambda: RequestResponse(response_size=size),
     }
     return made[args.workload]()
 
@@ -134,6 +206,8 @@ def run(args: argparse.Namespace) -> int:
     """Simulate, and print what came out."""
     lines = [sim_line(text) for text in args.line]
     names = args.scheduler or ["earliest"]
+    if args.runs < 1:
+        raise ConfigurationError("--runs", f"a number of seeds from 1, not {args.runs}")
     if args.plot is not None:
         check_file(args.plot)
     table = compare(
@@ -170,19 +244,30 @@ def configure(parser: argparse.ArgumentParser) -> None:
         action="append",
         required=True,
         metavar="RATE[,OPTION=VALUE...]",
-        help=f"a line: its rate in bit/s, and any of {', '.join(_LINE_OPTIONS)}; once for each line",
+        help=f"a line: its rate in bit/s, and any of {', '.join(_LINE_OPTIONS)}; once for each line. What has several"
+        " parts has them by /: cut_at=20/60, rate_changes=10:9600/20:57600, turns=burst:5, back=1200/latency:0.5",
     )
     add(
         "--scheduler", action="append", choices=sorted(SCHEDULERS), help="may be given several times; default: earliest"
     )
-    kinds = ("bulk", "tcp", "poisson", "cbr", "bursts", "requests", "trace")
-    add("--workload", choices=kinds, default="bulk", help="what is sent; default: bulk")
-    add("--size", type=int, default=289284, metavar="BYTES", help="of the file (bulk, tcp) or an answer (requests)")
-    add("--packet-size", type=_sizes, metavar="BYTES", help="one, several (40,576,1500), or weighted (40:7,1500:1)")
-    add("--load", type=float, help="poisson, cbr: a share of what the lines carry together; default: 0.8")
+    add("--workload", choices=tuple(_READ), default="bulk", help="what is sent; default: bulk")
+    add(
+        "--size",
+        type=int,
+        metavar="BYTES",
+        help=f"bulk, tcp: of the file; requests: of each answer; default: {_SIZE}",
+    )
+    add(
+        "--packet-size",
+        type=_sizes,
+        metavar="BYTES",
+        help="bulk, poisson, bursts: one, several (40,576,1500), or weighted (40:7,1500:1); default: the MTU;"
+        " cbr: one; default: 200",
+    )
+    add("--load", type=float, help=f"poisson, cbr: a share of what the lines carry together; default: {_LOAD}")
     add("--rate", type=float, metavar="BIT/S", help="poisson, cbr: payload in bit/s, in place of --load")
-    add("--duration", type=float, default=60.0, metavar="SECONDS", help="poisson, cbr; default: 60")
-    add("--trace", metavar="FILE", help="rows of seconds,bytes[,flow[,priority]] for --workload trace")
+    add("--duration", type=float, metavar="SECONDS", help=f"poisson, cbr; default: {_DURATION:g}")
+    add("--trace", metavar="FILE", help="trace: rows of seconds,bytes[,flow[,priority]]")
     add("--mtu", type=int, default=1500, metavar="BYTES", help="default: 1500")
     add("--seed", type=int, default=1, help="of everything random; default: 1")
     add("--runs", type=int, default=1, help="seeds from --seed on, and the means of their figures; default: 1")

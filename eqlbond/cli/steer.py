@@ -6,6 +6,8 @@ import argparse
 import asyncio
 import contextlib
 import json
+import math
+import re
 import sys
 import time
 import tomllib
@@ -45,8 +47,13 @@ def _enslave_options(parser: argparse.ArgumentParser) -> None:
         "Add a line to a bond that runs, as eql_enslave did. SPEED is the rate that the line carries, in bit/s; behind"
         " a modem that is the speed of the modems' connection, and --baudrate the speed of the port."
     )
-    parser.add_argument("device", metavar="DEVICE", help="the port, such as /dev/ttyS0")
-    parser.add_argument("speed", metavar="SPEED", type=float, help="bit/s that the line carries")
+    parser.add_argument(
+        "device",
+        metavar="DEVICE",
+        type=_port,
+        help="the port, such as /dev/ttyS0; or socket://HOST:PORT or rfc2217://HOST:PORT of a terminal server",
+    )
+    parser.add_argument("speed", metavar="SPEED", type=_speed, help="bit/s that the line carries")
     parser.add_argument(
         "--baudrate", type=int, help="speed of the port; default: SPEED, or the next speed above it that ports have"
     )
@@ -54,7 +61,7 @@ def _enslave_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--latency", type=float, help="seconds to the far end, beyond the sending time")
     parser.add_argument("--bits-per-byte", type=float, help="10 on an 8N1 cable, 8 behind error-correcting modems")
     parser.add_argument("--framing", help="slip, ppp, kiss, hdlc, or package.module:Class; default: slip")
-    parser.add_argument("--name", help="default: the device")
+    parser.add_argument("--name", help="default: DEVICE")
     parser.add_argument(
         "-o", "--option", action="append", default=[], metavar="KEY=VALUE",
         help="anything else that a [[slave]] of the configuration file has, in TOML, such as rtscts=true",
@@ -62,7 +69,7 @@ def _enslave_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _emancipate_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("slave", metavar="SLAVE", help="name or device of the slave")
+    parser.add_argument("slave", metavar="SLAVE", help="name, device or URL of the slave")
     parser.add_argument("--timeout", type=float, default=2.0, help="seconds for its last frame; default 2")
 
 
@@ -94,6 +101,25 @@ def _status_options(parser: argparse.ArgumentParser) -> None:
 
 def _events_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="a line of JSON each")
+
+
+def _port(text: str) -> str:
+    """A path or a URL; whether they are good ones the bond has to say."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError("the path of a port, such as /dev/ttyS0, not an empty text")
+    if re.fullmatch(r"[^/]+:\d+", text):
+        raise argparse.ArgumentTypeError(f"a port on another machine is socket://{text} or rfc2217://{text}")
+    return text
+
+
+def _speed(text: str) -> float:
+    try:
+        speed = float(text)
+    except ValueError:
+        speed = math.nan
+    if not 0 < speed < math.inf:
+        raise argparse.ArgumentTypeError(f"bit/s above 0, such as 28800, not {text!r}")
+    return speed
 
 
 def _or_none(word: str, kind: Callable[[str], Any] = float) -> Callable[[str], Any]:
@@ -133,9 +159,9 @@ async def _enslave(client: ControlClient, args: argparse.Namespace) -> None:
     }
     baudrate = args.baudrate
     if baudrate is None:
-        baudrate = next((speed for speed in _USUAL if speed >= args.speed), int(args.speed))
+        baudrate = next((speed for speed in _USUAL if speed >= args.speed), math.ceil(args.speed))
     slave = {
-        "device": args.device,
+        "url" if "://" in args.device else "device": args.device,
         "rate": args.speed,
         "baudrate": baudrate,
         **{key: value for key, value in given.items() if value is not None},

@@ -73,11 +73,12 @@ def find(kind: Kind, name: str) -> Callable[..., Any]:
     """
     if name in kind.known:
         return kind.known[name]
-    for entry in metadata.entry_points(group=kind.group):
+    entries = metadata.entry_points(group=kind.group)
+    for entry in entries:
         if entry.name == name:
             return _callable(kind, name, _load(kind, name, entry.load))
     if not _DOTTED.fullmatch(name):
-        known = [*kind.known, *kind.further]
+        known = [*kind.known, *kind.further, *sorted(entries.names - set(kind.known))]
         near = checks.suggestion(name, known)
         there = f"{', '.join(map(repr, known))}, an entry point of the group {kind.group}, or package.module:Class"
         raise ConfigurationError(kind.word, f"one of {there}, not {name!r}{near}")

@@ -7,11 +7,15 @@ from collections.abc import Awaitable, Callable, Mapping
 from difflib import get_close_matches
 from typing import Any, NoReturn
 
+import attrs
+
 import eqlbond
 from eqlbond.aio.master import Master
 from eqlbond.aio.slave import Slave
 from eqlbond.config.load import read_slave_table
 from eqlbond.control.errors import RequestRefused
+from eqlbond.core.fq_codel import FqCoDel
+from eqlbond.core.half_duplex import HalfDuplexMember
 from eqlbond.exceptions import ConfigurationError, NotEnslaved
 
 Arguments = Mapping[str, Any]
@@ -30,7 +34,12 @@ class Commands:
 
     def __init__(self, master: Master, shared_ppp: Mapping[str, Any] | None = None) -> None:
         self.master = master
-        self.shared_ppp = shared_ppp
+        self._shared_ppp = shared_ppp
+
+    @property
+    def shared_ppp(self) -> Mapping[str, Any] | None:
+        """Options of PPP for a line that is enslaved now."""
+        return self._shared_ppp
 
     @property
     def names(self) -> list[str]:
@@ -47,7 +56,7 @@ class Commands:
         return await method(arguments)
 
     def slave(self, name: object) -> Slave:
-        """The slave of a name, or of a device.
+        """The slave of a name, a device or a URL.
 
         Raises:
             NotEnslaved: there is none.
@@ -56,7 +65,7 @@ class Commands:
         for slave in slaves:
             if slave.name == name:
                 return slave
-        matches = [slave for slave in slaves if getattr(slave, "device", None) == name]
+        matches = [slave for slave in slaves if name in (getattr(slave, "device", None), getattr(slave, "url", None))]
         if len(matches) == 1:
             return matches[0]
         names = [slave.name for slave in slaves]
@@ -105,21 +114,28 @@ class Commands:
             "min_slaves": master.min_slaves,
             "max_slaves": master.max_slaves,
             "close_timeout": master.close_timeout,
+            "multilink": _multilink(master),
+            "queue": _queue(master),
             "slaves": [slave.name for slave in master.slaves],
         }
 
     def show_slave(self, slave: Slave) -> dict[str, Any]:
         """A slave's configuration."""
-        line = slave.member.line
+        member = slave.member
+        line = member.line
+        turns = member.half_duplex if isinstance(member, HalfDuplexMember) else None
         return {
             "name": slave.name,
             "device": getattr(slave, "device", None),
+            "url": getattr(slave, "url", None),
             "baudrate": getattr(slave, "baudrate", None),
             "rate": slave.rate,
             "bits_per_byte": line.bits_per_byte,
             "priority": slave.priority,
             "latency": line.latency,
-            "framing": repr(slave.member.framing),
+            "mtu": self.master.mtu if member.mtu_limit is None else member.mtu_limit,
+            "half_duplex": None if turns is None else attrs.asdict(turns),
+            "framing": repr(member.framing),
             "up": slave.up,
         }
 
@@ -219,6 +235,28 @@ def _count(arguments: Arguments, key: str, default: int | None) -> int | None:
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         _wrong(key, "a whole number from 1 on", value)
     return value
+
+
+# With the keys of the file.
+
+
+def _multilink(master: Master) -> dict[str, Any] | None:
+    multilink = master.multilink
+    if multilink is None:
+        return None
+    endpoint = multilink.endpoint
+    return {**attrs.asdict(multilink, recurse=False), "endpoint": None if endpoint is None else str(endpoint)}
+
+
+def _queue(master: Master) -> dict[str, Any]:
+    most, seconds = master.queue_limits
+    values: dict[str, Any] = {"bytes": most, "time": seconds}
+    queue = master.queue
+    if isinstance(queue, FqCoDel):
+        return {**values, "fair": True, **attrs.asdict(queue)}
+    if queue is not None:  # somebody's own
+        values["discipline"] = type(queue).__name__
+    return {**values, "fair": False}
 
 
 def _addresses(master: Master) -> dict[str, Any]:

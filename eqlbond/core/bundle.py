@@ -119,6 +119,7 @@ class Bundle:
             queue=queue,
         )
         self.mtu = mtu
+        self.queue, self.queue_bytes, self.queue_time = queue, queue_bytes, queue_time
         self.members: list[Member] = []
         self.send = self._sender.send
         self.send_batch = self._sender.send_batch
@@ -258,6 +259,11 @@ class Bundle:
             self._line_left(member, now, reason)
         self._after_link(member, now)
         self._sender.place_waiting(now)
+
+    @property
+    def multilink(self) -> Multilink | None:
+        """The bundle's settings, with the endpoint that was drawn where none was given; None: there is no bundle."""
+        return None if self._mux is None else self._mux.config
 
     @property
     def addresses(self) -> Addresses:
@@ -645,4 +651,5 @@ class Bundle:
             queued_bytes=self._sender.backlog,
             dropped=self._dropped(),
             marked=self._sender.marked,
+            copies=self._sender.copies,
         )

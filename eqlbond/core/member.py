@@ -32,14 +32,15 @@ from eqlbond.core.port_watch import RATE_WINDOW, PortWatch
 from eqlbond.core.port_watch import RETRY as RETRY
 from eqlbond.exceptions import ConfigurationError
 from eqlbond.packet import Packet
+from eqlbond.ppp.config import Ppp
 from eqlbond.schedulers.base import Line
 from eqlbond.stats import LineStats
 
 LOW = 0.020
 HIGH = 0.040
 """Seconds of bytes that the port holds: between these (a single byte may be longer)."""
-MOST_CONTROL = 256
-"""Control frames that may wait for a port: a peer that asks without end while the port stands still has more dropped."""
+MOST_CONTROL = 8192
+"""Bytes of control frames that may wait for a port: where a peer asks without end, what comes then is dropped."""
 
 
 def _payload_size(packet: Packet) -> int:
@@ -156,7 +157,7 @@ class Member:
         self._sent: deque[tuple[float, Packet]] = deque()  # when its last byte leaves; only while in the port
         self.wire_free = 0.0
         self.unsent = 0
-        self._reasons = 0
+        self._reasons: set[str] = set()  # for dropping frames, that `new_troubles` has seen on this connection
         self.handed: Packet | None = None  # with whole_frames: whose frame went last; None: a control frame
         self.departed: list[Packet] = []  # packets of flows that have begun to go; the bundle empties it
         self.retired = self.told_down = False
@@ -230,7 +231,7 @@ class Member:
         self.counters.connections += 1
         self._asked = 0
         self.retired = self.told_down = False
-        self._reasons = 0
+        self._reasons.clear()
         self.wire_free = now
         self._watch.begin()
         self.unsent = 0
@@ -260,11 +261,14 @@ class Member:
         _put(self.line, "up", False)
 
     def queue_control(self, frames: Sequence[bytes]) -> None:
-        """Control frames of the link, to go ahead of packets. What is over `MOST_CONTROL` is dropped, and counted."""
-        room = max(0, MOST_CONTROL - len(self.control))
-        self.control.extend(frames[:room])
-        if len(frames) > room:
-            self.counters.has_lost("too many control frames", len(frames) - room)
+        """Control frames of the link, to go ahead of packets. Beyond `MOST_CONTROL` they are dropped, and counted."""
+        waiting = sum(map(len, self.control))
+        for frame in frames:
+            if waiting > MOST_CONTROL:
+                self.counters.has_lost("too many control frames")
+                continue
+            self.control.append(frame)
+            waiting += len(frame)
 
     def asks(self) -> None:
         """The frame that `control` ends with may be a question: `asked` tells when it has left."""
@@ -671,10 +675,10 @@ class Member:
     def new_troubles(self) -> list[tuple[str, str]]:
         """Reasons for dropped frames that are new on this connection and that a person can mend."""
         link = self.link
-        if link is None or len(link.dropped) == self._reasons:
+        if link is None or len(link.dropped) == len(self._reasons):
             return []
-        fresh = list(link.dropped)[self._reasons :]
-        self._reasons = len(link.dropped)
+        fresh = [reason for reason in link.dropped if reason not in self._reasons]
+        self._reasons.update(fresh)
         return [(reason, link.remedies[reason]) for reason in fresh if reason in link.remedies]
 
     def port_bytes(self, now: float) -> float:
@@ -687,10 +691,12 @@ class Member:
         """A snapshot."""
         line, link, counters = self.line, self.link, self.counters
         received, duplicate, lost = counters.fragments(link)
+        phase = str(getattr(link, "phase", "dead")) if isinstance(self.framing, Ppp) else None
         return LineStats(
             name=self.name,
             up=line.up,
-            state="up" if line.up else "down" if link is None else str(getattr(link, "phase", "opening")),
+            state="up" if line.up else "down" if link is None else phase or "opening",
+            phase=phase,
             rate=line.rate,
             configured_rate=self.settings.rate,
             priority=line.priority,

@@ -22,6 +22,8 @@ MOST_FRAGMENTS = 4096
 GRACE = 0.1
 """Seconds. A deadline that is noticed later than that was overslept, on a busy machine: what came meanwhile may still
 stand in the ports, so it gets as much time to be read before it is taken for lost."""
+_FAR = 16384
+"""Fragments ahead that nobody has on the way, and a number whose error the check has not found may be."""
 _WHOLE = BEGIN | END
 
 
@@ -51,7 +53,8 @@ class Reassembler:
     - ``lost``: fragments that never came. ``given up``: gaps closed by the timer. ``overflow``: gaps closed for room.
     - ``late``: fragments that came after they had been given up. ``duplicate``: came twice.
     - ``incomplete``: packets of which a fragment is missing. ``orphan``: fragments of such packets, dropped.
-    - ``too long``: packets over the MRRU. ``malformed``: no header. ``out of window``: half the space or more ahead.
+    - ``too long``: packets over the MRRU. ``malformed``: no header.
+    - ``out of window``: half the space or more ahead; or very far ahead, and its link has not gone on from there yet.
     - ``restarted``: the peer began its numbers anew: a link that has just joined brought one from before it joined.
     - ``null``: fragments without data, which only move the sequence on.
     """
@@ -72,6 +75,7 @@ class Reassembler:
         self._last: dict[Hashable, int] = {}
         self._counts: dict[Hashable, LinkCounts] = {}
         self._fresh: dict[Hashable, int] = {}  # links that have delivered nothing yet: what was next as they joined
+        self._doubted: dict[Hashable, int] = {}  # links whose latest fragment was very far ahead: its number
         self._gone: list[tuple[float, int]] = []  # links that have left: until when and from what number on they count
         self._waiting: dict[int, tuple[int, bytes, float]] = {}  # number: flags, data, arrival
         self._numbers: list[int] = []  # a heap of the keys of _waiting
@@ -107,6 +111,7 @@ class Reassembler:
         last = self._last.pop(link, None)
         self._counts.pop(link, None)
         self._fresh.pop(link, None)
+        self._doubted.pop(link, None)
         if last is not None:
             self._gone.append((now + self.patience, last))
         packets: list[bytes] = []
@@ -129,8 +134,10 @@ class Reassembler:
             self._last[link] = expected
             self._next = expected + 1
             return self._whole(payload[self._header :])
+        new = False
         if self._fresh and link in self._fresh:
             joined = self._fresh.pop(link)
+            new = self._last[link] < joined
             # What is sent on a new connection is not older than it: the peer has lost the bundle and begun another.
             if ahead >= self._half and self._space - ahead > expected - joined:
                 self._restart()
@@ -141,6 +148,9 @@ class Reassembler:
                 self._count("late")
             else:
                 self._count("out of window")
+            return []
+        if ahead > _FAR and not new and not self._goes_on(link, number):
+            self._count("out of window")
             return []
         number = expected + ahead
         self._last[link] = number
@@ -163,6 +173,14 @@ class Reassembler:
         if self._waiting:
             self._close_gaps(now, packets)
         return packets
+
+    def _goes_on(self, link: Hashable, number: int) -> bool:
+        """Whether the link was as far ahead before: one wrong number would have all good ones come too late."""
+        doubted = self._doubted.pop(link, None)
+        if doubted is not None and 0 < (number - doubted) % self._space <= _FAR:
+            return True
+        self._doubted[link] = number
+        return False
 
     def next_deadline(self) -> float | None:
         """When `tick` wants to be called; None: nothing waits."""
@@ -217,7 +235,8 @@ class Reassembler:
             self._count("too long")
             self._parts = None
             return
-        self._parts.append(data)
+        if data:
+            self._parts.append(data)
         if flags & END:
             if self._size:
                 packets.append(b"".join(self._parts))

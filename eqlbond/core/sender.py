@@ -65,7 +65,7 @@ class Sender:
         self.permitted: Callable[[Packet], bool] | None = None
         """Tells whether PPP lets a packet pass; None: there is no PPP."""
         self.dropped: dict[str, int] = {}
-        self.packets_accepted = self.payload_accepted = 0
+        self.packets_accepted = self.payload_accepted = self.copies = 0
         self.deadlines: Deadlines[Member] = Deadlines()
         self._policy = policy
         self._mux = mux
@@ -81,6 +81,7 @@ class Sender:
         self._waiting_pieces: list[Fragment] = []
         self._flows: dict[Hashable, int] = {}
         self._sequence = 0
+        self._unasked = 0  # packets before this one came while no line was up, and nobody knew what PPP would permit
         self._ready: dict[Member, None] = {}
 
     @property
@@ -111,9 +112,12 @@ class Sender:
         if size > self.mtu:
             self.dropped["too big"] = self.dropped.get("too big", 0) + 1
             raise PacketTooBig(size, self.mtu)
-        if self.permitted is not None and self._up and not self.permitted(packet):
-            self.dropped["network protocol not open"] = self.dropped.get("network protocol not open", 0) + 1
-            return
+        if self.permitted is not None:
+            if not self._up:
+                self._unasked = self._sequence + 1
+            elif not self.permitted(packet):
+                self.dropped["network protocol not open"] = self.dropped.get("network protocol not open", 0) + 1
+                return
         flow = packet.flow
         if flow is None and self._flow_of is not None:
             flow = packet.flow = self._flow_of(packet.payload)
@@ -165,7 +169,7 @@ class Sender:
         )
         for payload in payloads:
             size = len(payload)
-            if size > largest or queue:
+            if size > largest or queue or not size:
                 self.send(Packet(payload), now)
                 continue
             packet = Packet(payload, None, None, 0, None, self._sequence, now)
@@ -176,7 +180,7 @@ class Sender:
             placement = place(packet, up, now, known, again)
             if placement is None:
                 queue.push(packet, now)
-            elif placement.copies or placement.line.byte_time:
+            elif placement.copies or placement.not_before or placement.line.byte_time:
                 self._plan(packet, placement, now)
             else:
                 member = known[placement.line]
@@ -225,6 +229,9 @@ class Sender:
 
     def _try_place(self, packet: Packet, now: float) -> bool:
         """Plan the packet onto a line; False: the scheduler wants to wait."""
+        if packet.sequence < self._unasked and packet.__class__ is not Fragment and self._forbidden(packet):
+            self._drop(packet, "network protocol not open")
+            return True
         mux = self._mux
         if mux is not None:
             if packet.__class__ is not Fragment:
@@ -246,43 +253,56 @@ class Sender:
             self._plan(packet, placement, now)
         else:
             member = self._by_line[placement.line]
-            member.plan(packet, now, placement.not_before)
+            try:
+                member.plan(packet, now, placement.not_before)
+            except Exception as error:
+                self._cannot_be_framed(member, packet, error)
             self._ready[member] = None
         return True
+
+    def _forbidden(self, packet: Packet) -> bool:
+        return self.permitted is not None and not self.permitted(packet)
 
     def _lines_for(self, size: int) -> tuple[Line, ...]:
         return tuple(line for line in self._up if line.mtu >= size)
 
     def _plan(self, packet: Packet, placement: Placement, now: float) -> None:
         member = self._by_line[placement.line]
-        try:
-            if placement.line.byte_time:
-                placement.line.wire_size(packet)
-        except Exception as error:  # the framing may be somebody's code, too
-            member.framing_error = error
-            self._drop(packet, "cannot be framed")
-            self._ready[member] = None
-            return
-        if packet.express:
-            member.plan_express(packet, now)
-        else:
-            # A bundle's far end puts packets in order: nothing is gained by holding.
-            member.plan(packet, now, 0.0 if self._mux is not None else placement.not_before)
         self._ready[member] = None
+        try:
+            if packet.express:
+                member.plan_express(packet, now)
+            else:
+                # A bundle's far end puts packets in order: nothing is gained by holding.
+                member.plan(packet, now, 0.0 if self._mux is not None else placement.not_before)
+        except Exception as error:
+            self._cannot_be_framed(member, packet, error)
+            return
         if placement.copies:
             self._plan_copies(packet, placement.copies, now)
 
     def _plan_copies(self, packet: Packet, lines: tuple[Line, ...], now: float) -> None:
         for line in lines:
             member = self._by_line[line]
+            self._ready[member] = None
             packet.copies += 1
+            self.copies += 1
             self.backlog += len(packet.payload)
             self._flow_grows(packet)  # each copy leaves its flow when it begins to go
-            if packet.express:
-                member.plan_express(packet, now)
-            else:
-                member.plan(packet, now, 0.0)
-            self._ready[member] = None
+            try:
+                if packet.express:
+                    member.plan_express(packet, now)
+                else:
+                    member.plan(packet, now, 0.0)
+            except Exception as error:
+                packet.copies -= 1
+                self.copies -= 1
+                self._cannot_be_framed(member, packet, error)
+
+    def _cannot_be_framed(self, member: Member, packet: Packet, error: Exception) -> None:
+        """A line's framing, which may be somebody's code, raised when it was asked for the packet's size."""
+        member.framing_error = error
+        self._drop(packet, "cannot be framed")
 
     # -- Multilink
 
@@ -413,6 +433,7 @@ class Sender:
         for packet in packets:
             if packet.copies > 1:
                 packet.copies -= 1
+                self.copies -= 1
                 if planned:
                     self._flow_left(packet)
                 continue

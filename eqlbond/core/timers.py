@@ -1,4 +1,4 @@
-"""Deadlines in one table."""
+"""Tables of deadlines: the earliest of many is known at once."""
 
 from __future__ import annotations
 

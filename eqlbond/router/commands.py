@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from eqlbond.aio.slave import Slave
@@ -16,12 +17,21 @@ class RouterCommands(Commands):
     """Requests to a router: its lines are supervised, and it has a file that can be read again."""
 
     def __init__(self, router: Router) -> None:
-        super().__init__(router.master, router.config.ppp)
+        super().__init__(router.master)
         self._router = router
+
+    @property
+    def shared_ppp(self) -> Mapping[str, Any]:
+        """The file's ``[ppp]``, as it was read last."""
+        return self._router.config.ppp
 
     def status(self) -> dict[str, Any]:
         """As any bond's, with the interface, and what the supervisor does for lines that are down."""
         return {**super().status(), **self._router.describe()}
+
+    def show_master(self) -> dict[str, Any]:
+        """As any bond's, with the interface."""
+        return {**super().show_master(), "interface": self._router.describe()["interface"]}
 
     async def enslave(self, slave: Slave, config: SlaveConfig) -> Slave:
         """Add the slave; one that cannot be opened now is refused, one that goes down later is brought back."""

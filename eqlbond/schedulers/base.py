@@ -121,6 +121,10 @@ class Placement:
     """Further lines that carry a copy each."""
 
 
+FRAGMENT_HEADERS = 6
+"""Bytes of a fragment's Multilink header and protocol field, at the most: they count against a line's MTU."""
+
+
 @runtime_checkable
 class Scheduler(Protocol):
     """Decides where each packet goes.
@@ -129,7 +133,7 @@ class Scheduler(Protocol):
 
     ``split(packet, lines, now) -> list[tuple[Line, int]] | None``
         For Multilink: how many bytes of the packet each line takes, in order; None, or a single pair, leaves the
-        packet whole.
+        packet whole. Each line stands once, and its share and `FRAGMENT_HEADERS` fit its MTU.
     ``resequenced()``
         Called once, before anything else, where the far end puts packets back in order: holding gains nothing.
     ``lines_changed(lines, now) -> bool | None``

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from eqlbond.exceptions import SchedulerError
 from eqlbond.packet import Packet
 from eqlbond.schedulers import testing
-from eqlbond.schedulers.base import Line, Placement, Scheduler
+from eqlbond.schedulers.base import FRAGMENT_HEADERS, Line, Placement, Scheduler
 
 _LONGEST_HOLD = 60.0
 
@@ -42,13 +42,43 @@ def check_placement(placement: object, lines: Sequence[Line], now: float) -> Pla
     return placement
 
 
+def check_shares(shares: object, packet: Packet, lines: Sequence[Line]) -> list[tuple[Line, int]] | None:
+    """What a scheduler's `split` answered, if it keeps the contract; None where the packet stays whole.
+
+    Raises:
+        SchedulerError: it is no list of pairs, names a line that was not offered or one line twice, or gives a line
+            no bytes, more than its MTU leaves room for, or all together more or less than the packet has.
+    """
+    if shares is None:
+        return None
+    if not isinstance(shares, list | tuple) or not all(isinstance(s, list | tuple) and len(s) == 2 for s in shares):
+        raise SchedulerError(f"split() must return None or a list of (line, bytes), not {shares!r}")
+    if len(shares) == 1:
+        return None
+    for line, size in shares:
+        if line not in lines:
+            raise SchedulerError(f"split() gave a share to {line!r}, which was not offered")
+        if type(size) is not int or size < 1:
+            raise SchedulerError(f"split() gave {size!r} to {line.name}: a share is a whole number of bytes above 0")
+        if size + FRAGMENT_HEADERS > line.mtu:
+            room = line.mtu - FRAGMENT_HEADERS
+            raise SchedulerError(f"split() gave {size} bytes to {line.name}, whose MTU leaves room for {room}")
+    if len({line for line, _ in shares}) != len(shares):
+        raise SchedulerError("split() named one line twice")
+    total, wanted = sum(size for _, size in shares), len(packet.payload)
+    if total != wanted:
+        raise SchedulerError(f"split() gave {total} bytes in all of a packet of {wanted}")
+    return [(line, size) for line, size in shares]
+
+
 def check_scheduler(scheduler: Scheduler) -> None:
     """Run a scheduler through bonds of many kinds and see that it keeps the contract.
 
     The scheduler itself stays as it was: each bond gets a copy, as a `Master` makes one. Checked are: every answer
     names offered lines; an idle bond never waits; no packet is held for ever or changed; lines may come, go and
     change between any two packets; lines without a rate, urgent packets and 300-to-1 rates are handled; the optional
-    methods do not raise, and `window` answers a number of seconds.
+    methods do not raise, and `window` answers a number of seconds. One that has `split` or `resequenced` goes through
+    bundles, too, as Multilink makes them: there `split` shares out packets of all sizes, over lines of several MTUs.
 
     Args:
         scheduler: an object with `place`.
@@ -74,30 +104,47 @@ def check_scheduler(scheduler: Scheduler) -> None:
     }
     for name, rates in bonds.items():
         _check_bond(scheduler, name, rates)
+    if hasattr(scheduler, "split") or hasattr(scheduler, "resequenced"):
+        for name, rates in bonds.items():
+            _check_bond(scheduler, f"{name} in a bundle", rates, bundle=True)
 
 
-def _check_bond(scheduler: Scheduler, bond: str, rates: Sequence[float | None]) -> None:
+def _check_bond(scheduler: Scheduler, bond: str, rates: Sequence[float | None], *, bundle: bool = False) -> None:
     try:
         policy = copy.deepcopy(scheduler)
     except Exception as error:
         raise SchedulerError(f"it cannot be copied (copy.deepcopy): {error!r}") from error
-    lines = tuple(testing.line(f"line{n}", rate=rate) for n, rate in enumerate(rates))
+    # What a bundle carries may exceed a link's MRU (RFC 1990 section 2). The last line, which stays, takes all sizes.
+    mtus = (296, 576, 1500) if bundle else (1500,)
+    lines = tuple(
+        testing.line(f"line{n}", rate=rate, mtu=mtus[(n - len(rates)) % len(mtus)]) for n, rate in enumerate(rates)
+    )
     now = 0.0
     sequence = 0
+    if bundle:
+        _hook(policy, bond, "resequenced")
 
     def offer(offered: tuple[Line, ...], size: int, *, idle: bool, priority: int = 0) -> bool:
         nonlocal sequence
         packet = testing.packet(size, priority=priority, sequence=sequence)
         sequence += 1
         before = _contents(packet)
-        placement = _place(policy, bond, packet, offered, now)
+        shares = _split(policy, bond, packet, offered, now) if bundle and len(offered) > 1 else None
+        if _contents(packet) != before:
+            raise SchedulerError(f"{bond}: split() changed the packet")
+        if shares is not None:
+            for line, share in shares:
+                testing.take(line, testing.packet(share), now)
+            return True
+        whole = tuple(line for line in offered if line.mtu >= size)
+        placement = _place(policy, bond, packet, whole, now)
         if _contents(packet) != before:
             raise SchedulerError(f"{bond}: place() changed the packet")
         if placement is None:
             if idle:
                 raise SchedulerError(f"{bond}: place() waits while every line is idle: nothing would wake it")
             return False
-        if placement.not_before > max(now, *(line.free for line in offered)) + _LONGEST_HOLD:
+        if placement.not_before > max(now, *(line.free for line in whole)) + _LONGEST_HOLD:
             raise SchedulerError(f"{bond}: place() holds a packet for {placement.not_before - now:.0f} s")
         for line in (placement.line, *placement.copies):
             testing.take(line, packet, now, placement.not_before)
@@ -152,6 +199,16 @@ def _place(policy: Scheduler, bond: str, packet: Packet, lines: tuple[Line, ...]
         raise SchedulerError(f"{bond}: place() raised {error!r}") from error
     try:
         return check_placement(answer, lines, now)
+    except SchedulerError as error:
+        raise SchedulerError(f"{bond}: {error}") from None
+
+
+def _split(
+    policy: Scheduler, bond: str, packet: Packet, lines: tuple[Line, ...], now: float
+) -> list[tuple[Line, int]] | None:
+    shares = _hook(policy, bond, "split", packet, lines, now)
+    try:
+        return check_shares(shares, packet, lines)
     except SchedulerError as error:
         raise SchedulerError(f"{bond}: {error}") from None
 

@@ -17,7 +17,7 @@ import attrs
 
 from eqlbond.exceptions import ConfigurationError
 from eqlbond.packet import Packet
-from eqlbond.schedulers.base import Line, Placement
+from eqlbond.schedulers.base import FRAGMENT_HEADERS, Line, Placement
 
 # Prices in bytes of line capacity, for a bond with a full plan and for an idle one; found with the
 # simulator on 57600+28800+14400+9600 with packets of 40, 576 and 1500 bytes, in bulk and at 80 % load.
@@ -27,7 +27,6 @@ _GRAIN_SHARE = 0.125  # the grain is at most this share of a packet's time on th
 _MIXED_GRAIN = 0.3  # of the grain, between packets of unlike sizes: there a hold leaves capacity idle
 _LIKE = 0.125  # sizes that differ by no more than this share are alike
 _FRAME_OVERHEAD = 11  # flags, protocol, FCS-32 and the long Multilink header of a fragment
-_HEADERS = 6  # Multilink header and protocol field, which count against a line's MTU
 _SMALLEST = 32  # bytes; a smaller fragment is not worth its frame
 _UNPACED_LIMIT = 65536
 _UNPACED_RUN = _UNPACED_LIMIT
@@ -213,11 +212,14 @@ class EarliestDelivery:
             return None
         scale = size / wire
         shares = [
-            max(1, min(int(((together - begins) / line.byte_time - _FRAME_OVERHEAD) * scale), line.mtu - _HEADERS))
+            max(
+                1,
+                min(int(((together - begins) / line.byte_time - _FRAME_OVERHEAD) * scale), line.mtu - FRAGMENT_HEADERS),
+            )
             for begins, line in chosen
         ]
         for n, (_, line) in enumerate(chosen):  # what rounding and MTUs have left over
-            shares[n] = min(shares[n] + size - sum(shares), line.mtu - _HEADERS)
+            shares[n] = min(shares[n] + size - sum(shares), line.mtu - FRAGMENT_HEADERS)
         if sum(shares) != size or min(shares) < 1:
             return None
         return [(line, share) for share, (_, line) in zip(shares, chosen, strict=True)]

@@ -23,7 +23,8 @@ class Redundant:
 
     Best for little traffic over lines that lose packets or are cut; it costs as many times the capacity as there are
     copies. A bundle (`Multilink`) drops the second copy by its number. Lines without sequence numbers, of plain
-    SLIP, KISS or PPP, deliver every copy: the application, or the protocol above, must bear with duplicates.
+    SLIP, KISS or PPP, deliver every copy: the application, or the protocol above, must bear with duplicates. The
+    sender counts them (`BondStats.copies`).
 
     Args:
         copies: on how many lines each packet goes, those that deliver it earliest; all where fewer are up. None: on

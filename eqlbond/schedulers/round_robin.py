@@ -1,4 +1,8 @@
-"""Each line in its turn."""
+"""Each line in its turn.
+
+Source: the conventional striping that Adiseshu, Parulkar and Varghese start from ("A Reliable and Scalable Striping
+Protocol", SIGCOMM 1996).
+"""
 
 from __future__ import annotations
 

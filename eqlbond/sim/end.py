@@ -7,8 +7,6 @@ import random
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-import attrs
-
 from eqlbond.core.bundle import Bundle
 from eqlbond.core.half_duplex import HalfDuplexMember
 from eqlbond.core.member import Member
@@ -62,7 +60,8 @@ def make_ends(
     sized = settings.frames == "size"
     if sized and any(line.in_pieces for line in lines):
         raise ConfigurationError("frames", "ends that take turns, or should, hear bytes: frames='codec'")
-    framings = [SizedFraming(line.framing, payloads) if sized else line.framing for line in lines]
+    if sized and any(line.far_framing is not None for line in lines):
+        raise ConfigurationError("frames", "where the two ends frame differently they read bytes: frames='codec'")
     ends = []
     for side, scheduler in enumerate(schedulers):
         bundle = Bundle(
@@ -75,7 +74,8 @@ def make_ends(
             random=random.Random(f"ppp {side} {settings.seed}"),
         )
         members = []
-        for number, (line, framing) in enumerate(zip(lines, framings, strict=True)):
+        for number, line in enumerate(lines):
+            framing = SizedFraming(line.framing, payloads) if sized else line.framings()[side]
             spec = line.back_spec() if side else line.forth()
             rate = spec.rate if line.nominal_rate is None else line.nominal_rate
             options: dict[str, Any] = {
@@ -87,8 +87,6 @@ def make_ends(
                 "owner": line.label(number),
                 "whole_frames": settings.pacing == "frames" and spec.buffer is None and not line.in_pieces,
             }
-            if isinstance(framing, SizedFraming):
-                framing = attrs.evolve(framing)
             if line.turns is None:
                 member = Member(line.label(number), framing, **options)
             else:

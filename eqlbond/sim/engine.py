@@ -53,7 +53,7 @@ class Run:
         self.settings = settings
         self.mtu = settings.mtu
         self.clock = 0.0  # the engine's time; the workload's begins at `origin`
-        self.origin = _BEFORE if any(negotiates(line.framing) for line in lines) else 0.0
+        self.origin = _BEFORE if any(negotiates(framing) for line in lines for framing in line.framings()) else 0.0
         self.rng = random.Random(f"workload {settings.seed}")
         """Where the workload's random choices come from."""
         self.heap: list[tuple[float, int, Callable[[Any], None], Any]] = []
@@ -349,5 +349,8 @@ def simulate(
         raise ConfigurationError("workload", f"a workload such as Bulk(289284), not {workload!r}")
     given = as_lines(lines)
     if multilink is not None:
-        given = tuple(attrs.evolve(line, framing=Ppp()) if line.framing == Slip() else line for line in given)
+        given = tuple(
+            attrs.evolve(line, framing=Ppp()) if line.framing == Slip() and line.far_framing is None else line
+            for line in given
+        )
     return Run(given, workload, (scheduler, scheduler if back_scheduler is None else back_scheduler), settings).run()

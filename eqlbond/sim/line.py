@@ -94,6 +94,8 @@ class SimLine:
     """How the ends take turns, as the `half_duplex` of a slave; None: they do not mind each other."""
     framing: Framing = attrs.field(factory=Slip, kw_only=True)
     """How packets are framed on the line."""
+    far_framing: Framing | None = attrs.field(default=None, kw_only=True)
+    """The same at the second end, such as a `Ppp` that answers; None: as at the first."""
     name: str = attrs.field(default="", kw_only=True)
     """For people; empty: made of the line's number and rate."""
 
@@ -107,6 +109,8 @@ class SimLine:
             raise ConfigurationError("cut", f"'hangup' or 'silence', not {self.cut!r}")
         if not isinstance(self.framing, Framing):
             raise ConfigurationError("framing", f"a Framing such as Slip(), not {self.framing!r}")
+        if self.far_framing is not None and not isinstance(self.far_framing, Framing):
+            raise ConfigurationError("far_framing", f"a Framing such as Slip(), or None, not {self.far_framing!r}")
         if not isinstance(self.half_duplex, bool):
             raise ConfigurationError("half_duplex", f"True or False, not {self.half_duplex!r}; a rule goes in turns")
         if self.half_duplex and self.rate is None:
@@ -133,6 +137,10 @@ class SimLine:
                 raise ConfigurationError("rate_changes", f"bit/s above 0, not {change[1]!r}") from None
         if self.rate is None and self.rate_changes:
             raise ConfigurationError("rate_changes", "a line without a rate has none that could change")
+
+    def framings(self) -> tuple[Framing, Framing]:
+        """How packets are framed at the first end and at the second."""
+        return self.framing, self.framing if self.far_framing is None else self.far_framing
 
     def forth(self) -> LineSpec:
         """The direction from the first end to the second."""

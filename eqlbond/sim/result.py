@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from eqlbond.events import Event
+from eqlbond.ppp.network import Addresses
 from eqlbond.sim.frames import merge
 from eqlbond.sim.record import Placed, Traffic
 
@@ -97,6 +98,8 @@ class Result:
     """Of each delivered packet, in the order of sending."""
     events: tuple[tuple[str, Event], ...] = attrs.field(repr=False)
     """What the bonds at the ends reported: ("a" or "b", event)."""
+    addresses: tuple[Addresses, Addresses] = attrs.field(repr=False)
+    """What PPP had agreed on when the run ended, at end a and at end b."""
     placed: tuple[Placed, ...] = attrs.field(repr=False)
     """Where each frame went; only with ``trace=True``."""
 
@@ -107,7 +110,7 @@ class Result:
 
     def to_dict(self) -> dict[str, Any]:
         """All figures, as JSON takes them; without the single packets and events."""
-        skipped = {"delays", "events", "placed"}
+        skipped = {"delays", "events", "addresses", "placed"}
         return attrs.asdict(self, filter=lambda field, _: field.name not in skipped)
 
     def rows(self) -> list[tuple[str, str]]:
@@ -208,6 +211,7 @@ def build_result(run: Run, settings: Settings, scheduler: str, workload: str) ->
         events=tuple(
             (end.name, attrs.evolve(event, time=event.time - run.origin)) for end in run.ends for event in end.events
         ),
+        addresses=(run.ends[0].bundle.addresses, run.ends[1].bundle.addresses),
         placed=_placed(run),
     )
 

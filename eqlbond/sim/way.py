@@ -71,7 +71,7 @@ class Way:
         self.tells = line.tells_queue
         # A whole packet that was hit shows at once that it does not come out; a fragment may have to wait for others.
         self.checks = bool(spec.byte_error_rate) and run.settings.multilink is None
-        self.touches = negotiates(line.framing) or line.turns is not None
+        self.touches = any(map(negotiates, line.framings())) or line.turns is not None
         self.flying: deque[tuple[int, float, Packet | None]] = deque()  # size, start, packet; None: control
         self.epoch = 0
         self.done = self.pulled = 0

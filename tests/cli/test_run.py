@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import serial
 
 from eqlbond.cli import main
 from eqlbond.core.line_model import LineSpec
@@ -138,6 +139,8 @@ def test_a_life(bond: Running, wire: BackgroundWire, tmp_path: Path) -> None:
     assert "priority       9\n" in bond.do("set", "hand", "--priority", "9", "--rate", "19200")
     assert "max_slaves     3\n" in bond.do("set", "--max-slaves", "3", "--min-slaves", "2")
     assert "slaves         line0, line1, hand\n" in bond.do("show")
+    assert "interface      -\n" in f"{bond.do('show')}\n"
+    assert "half_duplex    -\n" in bond.do("show", "hand")
 
     for arguments, problem in (
         (("enslave", "/dev/absent", "9600"), "3 slaves"),
@@ -146,6 +149,10 @@ def test_a_life(bond: Running, wire: BackgroundWire, tmp_path: Path) -> None:
         (("enslave", bond.devices[2], "9600", "-o", "frming=x"), "did you mean 'framing'?"),
         (("enslave", bond.devices[2], "9600", "-o", "framing"), "KEY=VALUE, not 'framing'"),
         (("set", "--max-slaves", "1"), "at most max_slaves (1)"),
+        (("enslave", "gopher://attic:7", "9600"), "url: socket://host:port or rfc2217://host:port, not 'gopher:"),
+        (("enslave", "socket://attic", "9600"), "url: socket://host:port or rfc2217://host:port, not 'socket://attic'"),
+        (("enslave", "socket://attic:7/x", "9600"), "url: host and port and nothing else"),
+        (("enslave", "socket://attic:7", "9600", "-o", "lock=true"), "lock: only for a line with a device"),
     ):
         code, out, err = bond.try_to(*arguments)
         assert (code, out) == (1, "")
@@ -162,6 +169,12 @@ def test_a_life(bond: Running, wire: BackgroundWire, tmp_path: Path) -> None:
     bond.says("hand is up", 2)  # looked after as those of the file are
 
     assert bond.do("emancipate", "hand") == "hand is emancipated\n"
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        url = f"socket://127.0.0.1:{server.getsockname()[1]}"
+        assert bond.do("enslave", url, "9600") == f"{url} is enslaved, 9600 bit/s\n"
+        shown = json.loads(bond.do("show", url, "--json"))
+        assert (shown["device"], shown["url"], shown["baudrate"]) == (None, url, 9600)
+        assert bond.do("emancipate", url) == f"{url} is emancipated\n"
     assert list(bond.lines()) == ["line0", "line1"]
     assert bond.end() == 0
     assert sorted(os.listdir(tmp_path)) == ["bond.toml", "heard", "log"]
@@ -190,6 +203,12 @@ def test_reloading_leaves_alone_what_has_not_changed(bond: Running) -> None:
     bond.process.send_signal(signal.SIGHUP)
     bond.says("reloaded", 2)
     bond.says("line1 is up", 2)
+    before = bond.file.read_text()
+    bond.file.write_text(before.replace("[log]\n", f'[log]\nfile = "{bond.file.parent / "other"}"\n'))
+    bond.do("reload")  # the log, too, as by the signal
+    assert "reloaded" in (bond.file.parent / "other").read_text()
+    bond.file.write_text(before)
+    bond.do("reload")
     lines = bond.lines()
     assert {name: line["connections"] for name, line in lines.items()} == {"line0": 1, "line1": 1}  # line1 is new
     assert bond.log.read_text().count("line0 is up") == 1
@@ -224,6 +243,25 @@ def test_lines_that_are_not_there_yet(bond: Running, tmp_path: Path) -> None:
     assert "waiting for the device" in bond.do("status")
     late.symlink_to(bond.devices[1])
     bond.says("line0 is up")
+    assert bond.end() == 0
+
+
+def test_why_a_line_cannot_be_opened(bond: Running) -> None:
+    """Told once, at the log's usual level, and by `status`."""
+    with serial.Serial(bond.devices[0], exclusive=True):
+        bond.write(bond.slave(0, "max_holdoff = 0.2"), bond.slave(1))
+        bond.file.write_text(bond.file.read_text().replace('level = "debug"', 'level = "info"'))
+        bond.start()
+        bond.says("line1 is up")
+        bond.until(lambda: "line0" in bond.status()["reasons"])
+        reason = f"{bond.devices[0]}: another program has it open exclusively"
+        assert bond.status()["reasons"] == {"line0": reason}
+        assert f"\nline0: {reason}\n" in bond.do("status")
+        bond.until(lambda: bond.status()["states"]["line0"] == "waiting")
+        time.sleep(1.0)  # it is tried several times meanwhile
+        assert bond.log.read_text().count(f"line0: {reason}") == 1
+    bond.says("line0 is up")
+    assert bond.status()["reasons"] == {}
     assert bond.end() == 0
 
 

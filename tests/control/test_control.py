@@ -18,7 +18,9 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from eqlbond import Master, Ppp
+from eqlbond import FqCoDel, HalfDuplex, Master, Multilink, NetworkSlave, Ppp
+from eqlbond.cli import report
+from eqlbond.codec.options import EndpointDiscriminator
 from eqlbond.control import (
     Commands,
     ControlClient,
@@ -30,6 +32,7 @@ from eqlbond.control import (
     default_socket,
 )
 from eqlbond.control import server as server_module
+from eqlbond.core.queues import Fifo
 from eqlbond.exceptions import ConfigurationError
 from tests.aio.memory import cables
 
@@ -104,9 +107,73 @@ async def test_show(client: ControlClient) -> None:
     shown = await client.show("slow")
     assert (shown["rate"], shown["priority"], shown["bits_per_byte"], shown["up"]) == (14400, 14400, 10, True)
     assert shown["framing"].startswith("Slip(")
+    assert (shown["device"], shown["url"], shown["mtu"], shown["half_duplex"]) == (None, None, 1500, None)
     with pytest.raises(RequestRefused, match="did you mean 'slow'") as caught:
         await client.show("slwo")
     assert caught.value.kind == "NotEnslaved"
+
+
+async def shown(tmp_path: Path, bond: Master, slave: str | None = None) -> dict[str, Any]:
+    async with ControlServer(bond, tmp_path / "shown.sock") as server, ControlClient(server.path) as client:
+        return await client.show(slave)
+
+
+async def test_show_a_line_over_the_network(tmp_path: Path) -> None:
+    url = "socket://192.0.2.7:4002"
+    line = NetworkSlave(url, 9600, rate=1200, mtu=1600, half_duplex=HalfDuplex(burst=5.0), name="shed")
+    async with Master([line], open_lines=False, close_timeout=0) as bond:
+        for name in ("shed", url):
+            values = await shown(tmp_path, bond, name)
+            assert (values["name"], values["device"], values["url"], values["mtu"]) == ("shed", None, url, 1600)
+            assert values["half_duplex"] == {
+                "turnaround": 0.3, "burst": 5.0, "pause": None, "persistence": 0.5, "slot": 0.1,
+            }  # fmt: skip
+
+
+class Own:
+    """A queue discipline of the user's."""
+
+    def queue(self, mtu: int, drop: Any) -> Fifo:
+        return Fifo()
+
+    def flow_of(self, payload: bytes) -> None:
+        return None
+
+
+@pytest.mark.parametrize(
+    ("options", "multilink", "queue"),
+    [
+        ({}, None, {"bytes": 262144, "time": 0.5, "fair": False}),
+        (
+            {
+                "multilink": Multilink(mrru=1600, short=True, endpoint=EndpointDiscriminator.local("site7")),
+                "queue": FqCoDel(target=0.02, ecn=False),
+                "queue_bytes": 100000,
+                "queue_time": 2.0,
+            },
+            {"mrru": 1600, "short": True, "endpoint": "local:site7", "fragment": True, "margin": 0.25},
+            {
+                "bytes": 100000, "time": 2.0, "fair": True,
+                "target": 0.02, "interval": 0.1, "ecn": False, "limit": 524288, "quantum": 300,
+            },
+        ),
+        (
+            {"multilink": Multilink(), "queue": Own()},
+            {"mrru": 1500, "short": False, "endpoint": None, "fragment": True, "margin": 0.25},
+            {"bytes": 262144, "time": 0.5, "fair": False, "discipline": "Own"},
+        ),
+    ],
+)  # fmt: skip
+async def test_show_the_masters_queue_and_multilink(
+    options: dict[str, Any], multilink: object, queue: object, tmp_path: Path
+) -> None:
+    async with Master(close_timeout=0, **options) as bond:
+        values = await shown(tmp_path, bond)
+    assert (values["multilink"], values["queue"]) == (multilink, queue)
+    text = report.settings(values)
+    assert ("mrru=1" in text) == (multilink is not None)
+    assert "queue          bytes=" in text
+    assert "{" not in text
 
 
 async def test_set_a_slave(client: ControlClient, bond: Master) -> None:

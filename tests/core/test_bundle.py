@@ -17,12 +17,12 @@ from eqlbond import events as ev
 from eqlbond.core.bundle import Bundle
 from eqlbond.core.fq_codel import FqCoDel
 from eqlbond.core.member import Member
-from eqlbond.exceptions import AlreadyEnslaved, ConfigurationError, NotEnslaved, PacketTooBig
+from eqlbond.exceptions import AlreadyEnslaved, ConfigurationError, NotEnslaved, PacketTooBig, SendError
 from eqlbond.packet import Packet
 from eqlbond.schedulers import EarliestDelivery, Eql, Line, Placement, RoundRobin
 from tests.examples import examples
 
-from .driver import HEADER, Driver, Length, reordered
+from .driver import HEADER, Counted, Driver, Length, reordered
 
 BIG = {"queue_bytes": 1 << 22, "queue_time": 1000.0}
 
@@ -463,6 +463,7 @@ def test_copies_arrive_by_each_line_and_are_reclaimed_once() -> None:
     driver.run(0.6)
     driver.disconnect(driver.members[0])
     assert driver.members[0].counters.reclaimed == 0  # the other line carries them
+    assert driver.bundle.stats(driver.now).copies == 1, "four of five were taken back"
     driver.finish()
     assert set(driver.order()) == set(range(5))
     assert Counter(driver.order()) == {0: 2, 1: 1, 2: 1, 3: 1, 4: 1}
@@ -633,6 +634,48 @@ def test_received_packets_name_their_slave() -> None:
     assert driver.bundle.receive(member, b"\x00\x01y", 0.0) == []
 
 
+class Picky(Counted):
+    """A framer that cannot stand one payload."""
+
+    def wire_size(self, packet: Packet) -> int:
+        if packet.payload == b"cannot":
+            raise ValueError("not this one")
+        return super().wire_size(packet)
+
+    def encode(self, packet: Packet) -> bytes:
+        self.wire_size(packet)
+        return super().encode(packet)
+
+
+@pytest.mark.parametrize("scheduler", [EarliestDelivery(), Eql(), RoundRobin(), Everywhere()])
+@pytest.mark.parametrize("options", [{}, {"flow": 1}, {"priority": 1}])
+@pytest.mark.parametrize("rates", [(9600, 9600), (None, 9600), (None, None)])
+def test_a_packet_whose_framing_raises_is_dropped_and_counted(
+    monkeypatch: pytest.MonkeyPatch, scheduler: object, options: dict[str, object], rates: tuple[int | None, ...]
+) -> None:
+    monkeypatch.setattr("tests.core.driver.Counted", Picky)
+    driver = Driver(*rates, scheduler=scheduler)
+    for member in driver.members:
+        driver.disconnect(member)
+    driver.bundle.send(Packet(b"cannot", **options), driver.now)  # type: ignore[arg-type]
+    for member in driver.members:
+        driver.connect(member)
+    assert all(member.line.up for member in driver.members)
+    driver.send(100)
+    driver.bundle.send(Packet(b"cannot", **options), driver.now)  # type: ignore[arg-type]
+    driver.bundle.send_batch([b"cannot", b"can"], driver.now)
+    driver.serve()
+    driver.finish()
+    stats = driver.bundle.stats(driver.now)
+    refused = stats.dropped.get("cannot be framed", 0) + sum(
+        line.lost.get("the framing raised", 0) for line in stats.lines
+    )
+    assert refused == 3 or (refused > 3 and isinstance(scheduler, Everywhere)), "a copy may be refused, too"
+    assert stats.queued_bytes == 0
+    assert b"can" in {payload for _, payload in driver.arrivals()}
+    assert "LineTrouble" in kinds(driver)
+
+
 def test_trouble_is_reported_once_a_connection_and_reason() -> None:
     driver = Driver(9600)
     member = driver.members[0]
@@ -650,6 +693,19 @@ def test_trouble_is_reported_once_a_connection_and_reason() -> None:
     driver.serve()
     assert [e.time for e in driver.events if isinstance(e, ev.LineTrouble)] == [1.0, 2.0]
     assert member.stats(2.0).dropped == {"odd": 5, "strange": 1}
+
+
+def test_trouble_is_told_by_name_whatever_was_dropped_before() -> None:
+    driver = Driver(9600)
+    member = driver.members[0]
+    driver.bundle.receive(member, b"\x00\x07strange", 1.0)
+    framer = member.link._framer  # type: ignore[union-attr]
+    framer.dropped = {"odd": 1, **framer.dropped}
+    driver.bundle.receive(member, b"", 2.0)
+    driver.serve()
+    assert [e for e in driver.events if isinstance(e, ev.LineTrouble)] == [
+        ev.LineTrouble(2.0, member, "odd", "make it even")
+    ]
 
 
 def test_counters_that_are_made_anew_are_seen() -> None:
@@ -769,6 +825,14 @@ def test_a_batch_is_as_one_after_the_other(rates, scheduler, options) -> None:
         results.append((driver.arrivals(), stats.packets_accepted, stats.payload_accepted, dict(stats.dropped)))
     assert results[0] == results[1]
     assert results[0][1] == sum(map(len, batches))
+
+
+@pytest.mark.parametrize("rates", [(), (9600,), (None,)])
+def test_a_batch_with_an_empty_packet(rates: tuple[int | None, ...]) -> None:
+    driver = Driver(*rates)
+    with pytest.raises(SendError, match="empty"):
+        driver.bundle.send_batch([b""], 0.0)
+    assert driver.drained()
 
 
 def test_a_batch_with_a_packet_that_is_too_big() -> None:

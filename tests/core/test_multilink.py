@@ -31,7 +31,7 @@ from eqlbond.ppp.chap import Chap
 from eqlbond.ppp.config import IpOptions, Ipv6Options, Ppp
 from eqlbond.ppp.pap import Pap
 from eqlbond.schedulers import EarliestDelivery, Eql, Line, Placement, RoundRobin, Scheduler
-from tests.core.pair import Faults, Joined
+from tests.core.pair import MULTILINK, Faults, Joined
 from tests.examples import examples
 
 QUICK = Ppp(echo_interval=1.0, echo_failure=3)
@@ -500,6 +500,33 @@ def test_a_line_that_falls_silent_is_found_by_echo() -> None:
     assert number - len(order) < 60, "only what went by the silent line within 4 s"
 
 
+@pytest.mark.parametrize("multilink", [None, MULTILINK])
+def test_what_ppp_does_not_permit_is_dropped_also_if_it_came_before_the_lines(multilink: Multilink | None) -> None:
+    joined = Joined(28800, 28800, multilink=multilink, ppp=Ppp(ip=IpOptions(), ipv6=None))
+    for protocol in (0x21, 0x57, 0x21):
+        joined.send(protocol.to_bytes(100, "little"), protocol=protocol)
+    joined.open()
+    joined.send(bytes(100), protocol=0x57)
+    joined.run(joined.now + 5.0)
+    assert [payload[0] for payload in joined.b.payloads()] == [0x21, 0x21]
+    stats = joined.a.bundle.stats(joined.now)
+    assert stats.dropped == {"network protocol not open": 2}
+    assert stats.queued_bytes == 0
+
+
+def test_phases_are_in_the_statistics() -> None:
+    joined = Joined(28800, 28800)
+
+    def phases() -> list[tuple[str | None, str]]:
+        return [(line.phase, line.state) for line in joined.a.bundle.stats(joined.now).lines]
+
+    assert phases() == [("establish", "establish")] * 2
+    joined.open()
+    assert phases() == [("network", "up")] * 2
+    joined.hang_up(0)
+    assert phases() == [("dead", "down"), ("network", "up")]
+
+
 def test_a_port_that_stands_still_is_believed_for_a_while() -> None:
     """Its Echo-Request has not left, so that nobody can have answered; for as many intervals as one may be silent."""
     joined = Joined(28800, ppp=QUICK, far_ppp=Ppp(echo_interval=0)).open()
@@ -539,8 +566,8 @@ def test_a_peer_that_asks_without_end_cannot_fill_the_memory() -> None:
         joined.put(0, 1, joined.now, asks.encode(Packet(request, 0xC021)))
     joined.run(joined.now + 1.0)
     line = joined.a.members[0]
-    assert len(line.control) == MOST_CONTROL
-    assert line.stats(joined.now).lost == {"too many control frames": 2000 - MOST_CONTROL}
+    assert MOST_CONTROL < sum(map(len, line.control)) < MOST_CONTROL + 1500
+    assert line.stats(joined.now).lost == {"too many control frames": 2000 - len(line.control)}
     joined.stick(0, stuck=False)
     joined.run(joined.now + 10.0)
     assert not line.control

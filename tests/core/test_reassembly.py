@@ -275,6 +275,47 @@ def test_memory_is_bounded_by_bytes_and_by_count() -> None:
         assert len(r._waiting) <= MOST_FRAGMENTS + 1
 
 
+def test_fragments_without_data_fill_no_memory() -> None:
+    r = reassembler("a")
+    r.receive("a", mp(0, b"x", "B"), 0.0)
+    for number in range(1, 5000):
+        assert r.receive("a", mp(number, b"", ""), 0.0) == []
+    assert r._parts == [b"x"]
+    assert r.receive("a", mp(5000, b"y", "E"), 0.0) == [b"xy"]
+
+
+@pytest.mark.parametrize("links", ["a", "ab"])
+def test_one_wrong_number_does_not_silence_a_bundle(links: str) -> None:
+    """An error in a number's high bits that the frame's check has not found."""
+    r = reassembler(*links)
+    got = []
+    for number in range(200):
+        link = links[number % len(links)]
+        got += r.receive(link, mp(number + (1 << 22 if number == 100 else 0), b"%d" % number), number * 0.01)
+    got += r.tick(60.0)
+    assert got == [b"%d" % number for number in range(200) if number != 100]
+    assert r.counters == {"out of window": 1, "lost": 1, **({"given up": 1} if r.counters.get("given up") else {})}
+
+
+def test_a_peer_that_goes_on_far_ahead_is_followed() -> None:
+    """After an outage of all lines, say; it costs the first fragment of each link."""
+    r = reassembler("a", "b")
+    for number in range(10):
+        r.receive("ab"[number % 2], mp(number, b"before"), 0.0)
+    got = []
+    for number in range(100_000, 100_020):
+        got += r.receive("ab"[number % 2], mp(number, b"%d" % number), 60.0)
+    got += r.tick(70.0)
+    assert got == [b"%d" % number for number in range(100_002, 100_020)]
+    assert r.counters["out of window"] == 2
+    assert r.counters["lost"] == 100_002 - 10
+
+
+def test_a_new_link_may_begin_anywhere() -> None:
+    r = reassembler("a")
+    assert r.receive("a", mp(100_000, b"first"), 0.0) == [b"first"]
+
+
 def test_mrru_is_checked() -> None:
     with pytest.raises(ConfigurationError, match="mrru"):
         Reassembler(0)

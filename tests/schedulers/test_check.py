@@ -13,6 +13,7 @@ import pytest
 from eqlbond.exceptions import SchedulerError
 from eqlbond.packet import Packet
 from eqlbond.schedulers import EarliestDelivery, Eql, Line, Placement, RoundRobin, check_scheduler, testing
+from eqlbond.schedulers.base import FRAGMENT_HEADERS
 
 Place = Callable[[Packet, Sequence[Line], float], object]
 
@@ -56,6 +57,60 @@ class RaisesWhenWithdrawn(By):
         raise RuntimeError("mine")
 
 
+Split = Callable[[Packet, Sequence[Line], float], object]
+
+
+@attrs.define
+class Splits(By):
+    """Cuts packets by a function."""
+
+    by: Split
+    rule: Place = first
+
+    def split(self, packet: Packet, lines: Sequence[Line], now: float) -> list[tuple[Line, int]] | None:
+        return self.by(packet, lines, now)  # type: ignore[return-value]
+
+
+@attrs.define
+class NeedsToKnow(By):
+    """Relies on being told of the bundle before anything else."""
+
+    rule: Place = first
+    fail: bool = False
+    told: bool = False
+
+    def resequenced(self) -> None:
+        if self.fail:
+            raise RuntimeError("out of order, please")
+        self.told = True
+
+    def split(self, packet: Packet, lines: Sequence[Line], now: float) -> list[tuple[Line, int]] | None:
+        assert self.told
+        assert len(lines) > 1
+        return None
+
+
+def in_turn(packet: Packet, lines: Sequence[Line], now: float) -> list[tuple[Line, int]] | None:
+    """As much on each line as it carries."""
+    shares, left = [], len(packet.payload)
+    for line in lines:
+        share = min(left, line.mtu - FRAGMENT_HEADERS, 200)
+        if share:
+            shares.append((line, share))
+        left -= share
+    return None if left else shares
+
+
+def halves(packet: Packet, lines: Sequence[Line], now: float) -> list[tuple[Line, int]] | None:
+    """Two halves, whatever the lines carry."""
+    size = len(packet.payload)
+    return [(lines[-2], size // 2), (lines[-1], size - size // 2)] if size > 1 else None
+
+
+def splits_and_shortens(packet: Packet, lines: Sequence[Line], now: float) -> None:
+    packet.payload = packet.payload[:10]
+
+
 class Locked:
     def __init__(self) -> None:
         self.lock = threading.Lock()
@@ -97,6 +152,10 @@ def raises(packet: Packet, lines: Sequence[Line], now: float) -> Placement:
     raise ZeroDivisionError("rate")
 
 
+def splits_by_the_rate(packet: Packet, lines: Sequence[Line], now: float) -> object:
+    return [(line, int(len(packet.payload) * line.rate)) for line in lines]  # type: ignore[operator]
+
+
 def divides_by_the_rate(packet: Packet, lines: Sequence[Line], now: float) -> Placement:
     return Placement(min(lines, key=lambda line: len(packet.payload) / line.rate))  # type: ignore[operator]
 
@@ -123,6 +182,10 @@ foreign = testing.line("foreign")
         By(lambda packet, lines, now: Placement(lines[0], 0, tuple(lines[1:]))),
         Hooks(),
         Hooks(answer=None),
+        Splits(in_turn),
+        Splits(lambda packet, lines, now: None),
+        Splits(lambda packet, lines, now: [(lines[0], len(packet.payload))]),  # the packet stays whole
+        NeedsToKnow(),
     ],
 )
 def test_good_ones(scheduler: By) -> None:
@@ -160,6 +223,29 @@ def test_good_ones(scheduler: By) -> None:
         (Hooks(answer="long"), r"window\(\) must answer a number of seconds from 0, not 'long'"),
         (Hooks(answer=math.nan), r"window\(\) must answer .* not nan"),
         (Hooks(answer=-1.0), r"window\(\) must answer .* not -1"),
+        (
+            NeedsToKnow(fail=True),
+            r"one line in a bundle: resequenced\(\) raised RuntimeError\('out of order, please'\)",
+        ),
+        (Splits(raises), r"equal lines in a bundle: split\(\) raised ZeroDivisionError\('rate'\)"),
+        (Splits(splits_by_the_rate), r"split\(\) gave 2304000 bytes to line0, whose MTU leaves room for 1494"),
+        (
+            Splits(lambda p, lines, now: [(line, 1) for line in lines]),
+            r"split\(\) gave 4 bytes in all of a packet of 40",
+        ),
+        (Splits(lambda p, lines, now: []), r"split\(\) gave 0 bytes in all of a packet of 40"),
+        (Splits(lambda p, lines, now: [(lines[0], 39), (foreign, 1)]), r"a share to <Line foreign .*not offered"),
+        (Splits(lambda p, lines, now: [(lines[0], 39), (lines[0], 1)]), r"split\(\) named one line twice"),
+        (Splits(lambda p, lines, now: [(lines[0], 40), (lines[1], 0)]), r"gave 0 to line1: a share is a whole number"),
+        (
+            Splits(lambda p, lines, now: [(lines[0], 41), (lines[1], -1)]),
+            r"gave -1 to line1: a share is a whole number",
+        ),
+        (Splits(lambda p, lines, now: [(lines[0], 39.0), (lines[1], 1)]), r"gave 39\.0 to line0"),
+        (Splits(halves), r"equal lines in a bundle: split\(\) gave 750 bytes to line2, whose MTU leaves room for 570"),
+        (Splits(lambda p, lines, now: {lines[0]: 40}), r"must return None or a list of \(line, bytes\), not \{<Line"),
+        (Splits(lambda p, lines, now: [40]), r"must return None or a list of \(line, bytes\), not \[40\]"),
+        (Splits(splits_and_shortens), r"split\(\) changed the packet"),
     ],
 )
 def test_broken_ones(scheduler: By, says: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from eqlbond import Multilink
+from eqlbond import Chap, IpOptions, Multilink, PeerAuthenticated, SlaveDown
 from eqlbond.codec.hdlc import Hdlc
 from eqlbond.exceptions import ConfigurationError
 from eqlbond.ppp.config import Ppp
@@ -23,6 +23,45 @@ def test_links_are_up_when_the_workload_begins():
     assert result.duration == pytest.approx(result.delays[0])
     assert result.efficiency == pytest.approx(1.0)
     assert all(event.time < 0 for _, event in result.events if type(event).__name__ == "SlaveUp")
+
+
+@pytest.mark.parametrize("multilink", [None, Multilink()])
+def test_one_end_calls_and_the_other_answers(multilink):
+    ours = Ppp(auth=Chap("site7", "a secret"), ip=IpOptions(local="0.0.0.0"))
+    theirs = Ppp(
+        role="answerer", name="hub", require="chap", secrets={"site7": "a secret"},
+        ip=IpOptions(local="10.0.0.1", peer="10.0.0.7"),
+    )  # fmt: skip
+    lines = [SimLine(rate, framing=ours, far_framing=theirs) for rate in (57600, 14400)]
+    result = simulate(lines, Bulk(20_000, 900), mtu=900, multilink=multilink)
+    assert result.lost == {}
+    here, there = result.addresses
+    assert (str(here.local), str(here.peer)) == ("10.0.0.7", "10.0.0.1")
+    assert (there.local, there.peer) == (here.peer, here.local)
+    names = {(end, event.name) for end, event in result.events if isinstance(event, PeerAuthenticated)}
+    assert names == {("b", "site7")}
+    assert result.to_dict()["delivered"] == result.delivered
+
+
+def test_a_wrong_secret_at_the_far_end():
+    lines = [SimLine(57600, framing=Ppp(auth=Chap("site7", "wrong")), far_framing=Ppp(require="chap", secrets={}))]
+    result = simulate(lines, Bulk(10_000, 900), mtu=900, until=60)
+    assert result.delivered == 0
+    reasons = {end: event.reason for end, event in result.events if isinstance(event, SlaveDown)}
+    assert "CHAP" in reasons["a"]
+    assert "site7" in reasons["b"]
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"far_framing": "slip"}, "far_framing: a Framing such as Slip"),
+        ({"far_framing": Hdlc(), "framing": Hdlc(fcs=32)}, "frames: where the two ends frame differently"),
+    ],
+)
+def test_wrong_far_framings(options, says):
+    with pytest.raises(ConfigurationError, match=says):
+        simulate([SimLine(57600, **options)], Bulk(10_000), frames="size")
 
 
 def test_plain_balancing_over_ppp():
