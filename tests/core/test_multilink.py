@@ -31,7 +31,7 @@ from eqlbond.ppp.chap import Chap
 from eqlbond.ppp.config import IpOptions, Ipv6Options, Ppp
 from eqlbond.ppp.pap import Pap
 from eqlbond.schedulers import EarliestDelivery, Eql, Line, Placement, RoundRobin, Scheduler
-from tests.core.pair import Faults, Joined
+from tests.core.pair import MULTILINK, Faults, Joined
 from tests.examples import examples
 
 QUICK = Ppp(echo_interval=1.0, echo_failure=3)
@@ -498,6 +498,20 @@ def test_a_line_that_falls_silent_is_found_by_echo() -> None:
     assert joined.a.members[1].line.up
     assert order[-1] == number - 1, "the other line carries all"
     assert number - len(order) < 60, "only what went by the silent line within 4 s"
+
+
+@pytest.mark.parametrize("multilink", [None, MULTILINK])
+def test_what_ppp_does_not_permit_is_dropped_also_if_it_came_before_the_lines(multilink: Multilink | None) -> None:
+    joined = Joined(28800, 28800, multilink=multilink, ppp=Ppp(ip=IpOptions(), ipv6=None))
+    for protocol in (0x21, 0x57, 0x21):
+        joined.send(protocol.to_bytes(100, "little"), protocol=protocol)
+    joined.open()
+    joined.send(bytes(100), protocol=0x57)
+    joined.run(joined.now + 5.0)
+    assert [payload[0] for payload in joined.b.payloads()] == [0x21, 0x21]
+    stats = joined.a.bundle.stats(joined.now)
+    assert stats.dropped == {"network protocol not open": 2}
+    assert stats.queued_bytes == 0
 
 
 def test_phases_are_in_the_statistics() -> None:
