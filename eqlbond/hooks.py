@@ -19,7 +19,7 @@ import logging
 import os
 import signal
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -115,7 +115,9 @@ class HookRunner:
         master: the bond.
         hooks: what is run.
         interface: name of the network interface, for the commands.
-        local, remote: addresses, for the commands; empty: those that PPP has agreed on.
+        local, remote, local6, remote6: addresses, for the commands; empty: those that PPP has agreed on.
+        before_up: awaited before a command is run for what went up, so that what it builds on is there, such as
+            the addresses of the interface.
         environment: more variables for the commands.
 
     Raises:
@@ -130,6 +132,9 @@ class HookRunner:
         interface: str = "",
         local: str = "",
         remote: str = "",
+        local6: str = "",
+        remote6: str = "",
+        before_up: Callable[[], Awaitable[object]] | None = None,
         environment: Mapping[str, str] | None = None,
     ) -> None:
         if not isinstance(master, Master):
@@ -144,6 +149,9 @@ class HookRunner:
         self.interface = interface
         self.local = local
         self.remote = remote
+        self.local6 = local6
+        self.remote6 = remote6
+        self._before_up = before_up
         self._environment = dict(environment or {})
         self._up: dict[Slave | None, Addresses] = {}  # what is up by the events; None: the bond
         self._waiting: dict[Slave | None, deque[_Job]] = {}
@@ -229,8 +237,8 @@ class HookRunner:
         words = {
             "EVENT": hook,
             **dict(zip(names, arguments, strict=True)),
-            "LOCAL6": _text(addresses.local6),
-            "REMOTE6": _text(addresses.peer6),
+            "LOCAL6": self.local6 or _text(addresses.local6),
+            "REMOTE6": self.remote6 or _text(addresses.peer6),
             "DNS": " ".join(map(str, addresses.dns)),
             "SLAVE": "" if slave is None else slave.name,
             "SLAVES_UP": str(sum(each.up for each in self.master.slaves)),
@@ -247,6 +255,8 @@ class HookRunner:
                 job = waiting.popleft()
                 if not job.command:
                     continue
+                if self._before_up is not None and job.hook.endswith("_up"):
+                    await self._settle(self._before_up)
                 problem = await self._run(job)
                 if problem is not None:
                     _log.error("%s: %s: %s", job.hook, _shown(job.command), problem)
@@ -255,6 +265,13 @@ class HookRunner:
         finally:
             del self._workers[slave]
             del self._waiting[slave]
+
+    async def _settle(self, before_up: Callable[[], Awaitable[object]]) -> None:
+        try:
+            async with asyncio.timeout(self.hooks.timeout):
+                await before_up()
+        except Exception as error:  # the command is run all the same: it may be what helps
+            _log.warning("before the commands for what went up: %r", error)
 
     async def _run(self, job: _Job) -> str | None:
         """Run it; returns what went wrong, or None."""

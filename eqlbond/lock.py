@@ -8,7 +8,8 @@ newline, as HoneyDanBer UUCP wrote it and pppd, mgetty, cu and minicom still do:
 
 The file appears whole or not at all (it is written under another name and then linked). A lock whose process is dead,
 that holds no process id, or that has been empty for `EMPTY_AGE` seconds is stale: it is taken over, and the log says
-so. Older programs wrote the id as a binary integer; that is understood, too.
+so. So is one with this process's own id that no `UucpLock` of it holds: a container that was killed and started again
+gives its program the same id as before. Older programs wrote the id as a binary integer; that is understood, too.
 
 A lock is released when its ``with`` block ends and when the interpreter exits. A process that is killed leaves
 its file behind; the next one finds it stale.
@@ -24,6 +25,7 @@ import itertools
 import logging
 import os
 import struct
+import threading
 import time
 from pathlib import Path
 from types import TracebackType
@@ -43,6 +45,8 @@ EMPTY_AGE = 10.0
 _ATTEMPTS = 100
 _temporary = itertools.count()
 _held: set[UucpLock] = set()
+_letting_go = threading.RLock()
+"""No lock of this process is let go while one of its threads judges whether a file is stale and removes it."""
 _log = logging.getLogger("eqlbond.lock")
 
 
@@ -81,7 +85,7 @@ class Holder:
     program: str | None
     """The program's name, by the system or by the file."""
     alive: bool
-    """Whether there is such a process."""
+    """Whether there is such a process; of this process's own id, whether a `UucpLock` of it holds the file."""
     inode: int
     age: float
     """Seconds since the file was written."""
@@ -139,6 +143,11 @@ def _alive(pid: int) -> bool:
     return True
 
 
+def _holds(file: os.stat_result) -> bool:
+    """Whether a lock of this process holds the file, under whatever name of the directory."""
+    return any(lock._holds(file) for lock in list(_held))  # the list is made at once: other threads change the set
+
+
 def read_lock(path: str) -> Holder | None:
     """What a lock file says; None where there is none.
 
@@ -155,7 +164,7 @@ def read_lock(path: str) -> Holder | None:
     finally:
         os.close(file)
     pid, program = _parse(content)
-    alive = pid is not None and _alive(pid)
+    alive = pid is not None and (_holds(status) if pid == os.getpid() else _alive(pid))
     if pid is not None and alive:
         program = _program(pid) or program
     return Holder(pid, program, alive, status.st_ino, time.time() - status.st_mtime, not content)
@@ -178,7 +187,7 @@ class UucpLock:
         self.device = str(device)
         self.directory = os.fspath(directory)
         self._pid = 0
-        self._files: list[tuple[str, int]] = []  # path, inode
+        self._files: list[tuple[str, int, int]] = []  # path, device, inode
 
     def __repr__(self) -> str:
         return f"<UucpLock {self.device} {'held' if self.held else 'not held'}>"
@@ -207,7 +216,7 @@ class UucpLock:
         _held.add(self)
         try:
             for path in self.paths:
-                self._files.append((path, self._create(path)))
+                self._create(path)
         except BaseException:
             self.release()
             raise
@@ -215,15 +224,23 @@ class UucpLock:
 
     def release(self) -> None:
         """Let go. Does nothing where the lock is not held, was taken by another program, or by a parent process."""
-        files, self._files = self._files, []
-        _held.discard(self)
         if self._pid != os.getpid():
+            self._files = []
+            _held.discard(self)
             return
-        for path, inode in reversed(files):
-            with contextlib.suppress(OSError):
-                holder = read_lock(path)
-                if holder is not None and (holder.inode, holder.pid) == (inode, self._pid):
-                    os.unlink(path)
+        with _letting_go:
+            for path, _, inode in reversed(self._files):
+                with contextlib.suppress(OSError):
+                    holder = read_lock(path)
+                    if holder is not None and (holder.inode, holder.pid) == (inode, self._pid):
+                        os.unlink(path)
+            # Not before the files are gone: until then another thread would take them for stale.
+            self._files = []
+            _held.discard(self)
+
+    def _holds(self, file: os.stat_result) -> bool:
+        identity = (file.st_dev, file.st_ino)
+        return self._pid == os.getpid() and any(held[1:] == identity for held in list(self._files))
 
     def __enter__(self) -> Self:
         return self.acquire()
@@ -236,12 +253,11 @@ class UucpLock:
     def _temporary(self) -> str:
         return os.path.join(self.directory, f"LTMP.{os.getpid()}.{next(_temporary)}")
 
-    def _create(self, path: str) -> int:
+    def _create(self, path: str) -> None:
         try:
             for _ in range(_ATTEMPTS):
-                inode = self._link(path)
-                if inode is not None:
-                    return inode
+                if self._link(path):
+                    return
                 holder = read_lock(path)
                 if holder is None:
                     continue
@@ -257,21 +273,24 @@ class UucpLock:
             raise LockFailed(self.device, f"lock file {path}: {error.strerror}{hint}") from error
         raise LockFailed(self.device, f"lock file {path}: it comes and goes too fast")
 
-    def _link(self, path: str) -> int | None:
-        """Make the lock file, whole, if there is none; its inode, or None where there is one."""
+    def _link(self, path: str) -> bool:
+        """Make the lock file, whole, if there is none; False: there is one."""
         temporary = self._temporary()
         file = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
         try:
             try:
                 os.write(file, b"%10d\n" % os.getpid())
-                inode = os.fstat(file).st_ino
+                status = os.fstat(file)
             finally:
                 os.close(file)
+            held = (path, status.st_dev, status.st_ino)
+            self._files.append(held)  # before it can be seen: another thread would take it for stale
             try:
                 os.link(temporary, path)
             except FileExistsError:
-                return None
-            return inode
+                self._files.remove(held)
+                return False
+            return True
         finally:
             os.unlink(temporary)
 
@@ -291,13 +310,19 @@ class UucpLock:
             except BlockingIOError:  # somebody else is about to remove it
                 time.sleep(0.001)
                 return
-            holder = read_lock(path)
-            if holder is None or holder.inode != os.fstat(file).st_ino or not holder.stale:
-                return
-            os.unlink(path)
+            with _letting_go:
+                holder = read_lock(path)
+                if holder is None or holder.inode != os.fstat(file).st_ino or not holder.stale:
+                    return
+                os.unlink(path)
         finally:
             os.close(file)
-        whose = "without a process id" if holder.pid is None else f"of process {holder.pid}, which is dead"
+        if holder.pid is None:
+            whose = "without a process id"
+        elif holder.pid == os.getpid():
+            whose = f"of an earlier process {holder.pid}, the id of this one"
+        else:
+            whose = f"of process {holder.pid}, which is dead"
         _log.warning("%s: took over the stale lock %s %s", self.device, path, whose)
 
 

@@ -229,6 +229,14 @@ class Supervisor:
         """
         return "up" if slave.up else self._keeper_of(slave).state
 
+    def reason(self, slave: Slave) -> str | None:
+        """Why it is down, for people; None: it is up, or was not opened yet.
+
+        Raises:
+            NotEnslaved: it is not looked after here.
+        """
+        return None if slave.up else self._keeper_of(slave).reason
+
     def _keeper_of(self, slave: Slave) -> _Keeper:
         keeper = self._keepers.get(slave)
         if keeper is None:
@@ -281,7 +289,6 @@ class _Keeper:
         self._wanted = False  # `retry` was called
         self._failures = 0
         self._up_since: float | None = None
-        self._error: BaseException | None = None  # of the last opening
         self.state = "opening"
         self._dials = getattr(slave, "modem", None) is not None
         self._device = slave.device if isinstance(slave, SerialSlave) else None
@@ -348,7 +355,6 @@ class _Keeper:
         """Open the line; False: that failed, or somebody else does it."""
         self.state = "opening"
         self._wanted = False
-        self._error = None
         try:
             await self._master.reopen(self._slave)
             return True
@@ -356,11 +362,10 @@ class _Keeper:
             return False
         except (NotEnslaved, BondClosed):
             raise
-        except LineError as error:
-            self._error = error
+        except LineError:  # told by `_why`
+            pass
         except Exception as error:  # a connect function, or a framing, is somebody's code
             _log.error("%s: opening failed: %r", self._slave.name, error, exc_info=error)
-            self._error = error
         self._failures += 1
         return False
 
@@ -370,7 +375,6 @@ class _Keeper:
         """Until the connection is down."""
         self._up_since = self._now() if self._slave.up else None
         had_carrier = False
-        carrier_there = True
         moved, moved_at = -1, self._now()
         while self._open_connection() is connection:
             await self._rest(self.watch.interval)
@@ -378,9 +382,8 @@ class _Keeper:
                 break
             if connection.transport is None:
                 continue
-            if self.watch.carrier and carrier_there:
-                carrier = connection.carrier()
-                carrier_there = carrier is not None
+            if self.watch.carrier:
+                carrier = connection.carrier()  # None, too, from a terminal server that has not told yet
                 if had_carrier and carrier is False:
                     self._take_down("the carrier is gone (DCD)")
                     break
@@ -440,10 +443,18 @@ class _Keeper:
         self._up_since = None
         return True
 
+    @property
+    def reason(self) -> str | None:
+        """Why the line is down, for people; None: it has not been tried."""
+        if self._slave.open_error is None and not self._slave.member.told_down:
+            return None
+        return self._why()[0]
+
     def _why(self) -> tuple[str, BaseException | None]:
         """Why the line is down."""
-        if self._error is not None:
-            return str(self._error).removeprefix(f"{self._slave.name}: ") or repr(self._error), self._error
+        error = self._slave.open_error  # of the last opening, whoever asked for it
+        if error is not None:
+            return str(error).removeprefix(f"{self._slave.name}: ") or repr(error), error
         return self._slave.member.down_reason, self._slave.member.down_error
 
     def _gone(self) -> bool:

@@ -177,9 +177,48 @@ def test_somebody_elses_file_is_not_removed_at_release(tmp_path, other):
     assert path.exists()
 
 
-@pytest.mark.parametrize("_", range(20))
-def test_one_of_many_threads_gets_it(tmp_path, dead, _):
-    (tmp_path / "LCK..ttyS77").write_bytes(b"%10d\n" % dead)
+def test_a_lock_with_our_own_id_that_nobody_here_holds_is_stale(tmp_path, caplog):
+    # As after a container was killed and started again: its program has the id that it had before.
+    path = tmp_path / "LCK..ttyS77"
+    path.write_bytes(b"%10d\n" % os.getpid())
+    with caplog.at_level(logging.WARNING, "eqlbond.lock"), UucpLock("/dev/ttyS77", tmp_path):
+        assert f"an earlier process {os.getpid()}" in caplog.text
+        with pytest.raises(LockHeld, match="this process"):
+            UucpLock("/dev/ttyS77", tmp_path).acquire()
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_lock_of_ours_is_known_by_another_name_of_the_directory(tmp_path):
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to("real")
+    with UucpLock("/dev/ttyS77", tmp_path / "real"), pytest.raises(LockHeld, match="this process"):
+        UucpLock("/dev/ttyS77", tmp_path / "link").acquire()
+
+
+def test_threads_that_take_it_in_turns_exclude_each_other(tmp_path):
+    inside: list[None] = []
+    turns: list[int] = []
+
+    def take():
+        while len(turns) < 100:
+            with contextlib.suppress(LockHeld, LockFailed), UucpLock("/dev/ttyS77", tmp_path):
+                inside.append(None)
+                turns.append(len(inside))
+                time.sleep(0)
+                inside.pop()
+
+    threads = [threading.Thread(target=take) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert set(turns) == {1}
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("whose", ["a dead process's", "ours, of an earlier process"] * 10)
+def test_one_of_many_threads_gets_it(tmp_path, dead, whose):
+    (tmp_path / "LCK..ttyS77").write_bytes(b"%10d\n" % (os.getpid() if whose.startswith("ours") else dead))
     won, barrier = [], threading.Barrier(8)
 
     def contend():

@@ -18,7 +18,7 @@ _ROOM = 65536
 _HIGH_WATER = 32768
 _MADE_WITHIN = 5.0  # seconds from the return of a connect function to its connection_made
 _GIVING_UP = 5.0
-"""Seconds that an opening may take to end once it is cancelled; a modem hangs up meanwhile."""
+"""Seconds that an opening may take to end once it is cancelled, beyond what it says itself (`Slave.closing_time`)."""
 
 _log = logging.getLogger("eqlbond")
 
@@ -95,7 +95,7 @@ class Connection(asyncio.Protocol):
     # -- the bond's side
 
     async def open(self) -> None:
-        """Open the line. When `begin_shut` is called meanwhile, the attempt is given up.
+        """Open the line. When `begin_shut` is called meanwhile, the attempt is given up; call it after an error, too.
 
         Raises:
             LineError: it cannot be opened, or is not to be any more.
@@ -103,7 +103,8 @@ class Connection(asyncio.Protocol):
         self._opening = asyncio.ensure_future(self.slave.open(lambda: self))
         me = asyncio.current_task()
         try:
-            await self._opening
+            # Only `_shut` cancels it, and once: a second time would break off a modem's hang-up.
+            await asyncio.shield(self._opening)
             async with asyncio.timeout(_MADE_WITHIN):
                 await self.made
         except TimeoutError:
@@ -203,7 +204,9 @@ class Connection(asyncio.Protocol):
         if opening is None:
             return False
         opening.cancel()
-        await asyncio.wait([opening], timeout=_GIVING_UP)
+        _, hanging = await asyncio.wait([opening], timeout=_GIVING_UP + self.slave.closing_time)
+        if hanging:
+            _log.warning("%s: its connect function goes on after it was cancelled", self.slave.name)
         if self.transport is None and opening.done() and not opening.cancelled() and opening.exception() is None:
             await asyncio.wait([self.made, self.gone], timeout=1.0)  # connection_made comes soon, and aborts
         return self.transport is not None

@@ -78,14 +78,15 @@ class Lines:
             LineError: it cannot be opened.
         """
         connection = Connection(self, slave)
-        before, slave.last_connection = slave.last_connection, connection
+        before = slave.last_connection
         slave.connection = connection
         slave.open_error = None
         try:
             if before is not None:
                 await before.shut(0.0)
-            if connection.abandoned:
+            if connection.closing:
                 raise LineError(slave.name, "closed while it was opened")
+            slave.last_connection = connection  # not sooner: until now the port is that of the one before
             await connection.open()
         except BaseException as error:
             if isinstance(error, Exception):

@@ -7,7 +7,7 @@ from typing import Any
 
 from eqlbond.aio.backpressure import Backpressure
 from eqlbond.aio.connection import Connection
-from eqlbond.aio.event_log import log_event
+from eqlbond.aio.event_log import EventLog
 from eqlbond.aio.event_stream import EventHub
 from eqlbond.aio.inbox import Inbox
 from eqlbond.aio.life import Life
@@ -21,7 +21,7 @@ _LATE = 0.005  # seconds: a timer that would go off so much too early is left as
 class PortService:
     """Serves the ports whenever the engine wants it: at once after `wake`, and by one timer for all lines."""
 
-    __slots__ = ("_armed", "_backpressure", "_bundle", "_hub", "_inbox", "_life", "timer", "woken")
+    __slots__ = ("_armed", "_backpressure", "_bundle", "_hub", "_inbox", "_life", "_log", "timer", "woken")
 
     def __init__(self, bundle: Bundle, life: Life, inbox: Inbox, backpressure: Backpressure, hub: EventHub) -> None:
         self._bundle = bundle
@@ -29,6 +29,7 @@ class PortService:
         self._inbox = inbox
         self._backpressure = backpressure
         self._hub = hub
+        self._log = EventLog()
         self._armed = 0.0
         self.timer: asyncio.TimerHandle | None = None
         self.woken = False
@@ -107,7 +108,7 @@ class PortService:
         if not events:
             return
         for event in events:
-            log_event(event, closing=self._life.closed)
+            self._log.log(event, closing=self._life.closed)
             # A peer that says goodbye takes the line down at once, and the connection ends some seconds later.
             if isinstance(event, SlaveDown) or (isinstance(event, PhaseChanged) and event.phase == "dead"):
                 _close_ended(event.slave.connection)

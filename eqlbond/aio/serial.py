@@ -118,7 +118,7 @@ def open_port(device: str, baudrate: int, **settings: Any) -> Port:
     low_latency = settings.pop("low_latency", False)
     dtr, rts, hupcl = (settings.pop(name, None) for name in ("dtr", "rts", "hupcl"))
     if "://" in device:
-        raise ConfigurationError("device", f"a path; {device!r} is a URL: give Slave a connect function instead")
+        raise ConfigurationError("device", f"the path of a serial port; {device!r} is a URL, as NetworkSlave takes it")
     try:
         mode = os.stat(device).st_mode
     except FileNotFoundError:

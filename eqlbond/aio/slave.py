@@ -25,7 +25,11 @@ if TYPE_CHECKING:
     from eqlbond.aio.master import Master
 
 Connect = Callable[[Callable[[], asyncio.Protocol]], Awaitable[tuple[asyncio.BaseTransport, asyncio.BaseProtocol]]]
-"""Takes a protocol factory, opens the line, returns ``(transport, protocol)``, as asyncio's ``create_connection``."""
+"""Takes a protocol factory, opens the line, returns ``(transport, protocol)``, as asyncio's ``create_connection``.
+
+One that takes long to end when it is cancelled, since a modem hangs up first, has an attribute `closing_time`: so many
+seconds, at most.
+"""
 
 
 @runtime_checkable
@@ -91,6 +95,8 @@ class Slave:
             raise ConfigurationError("connect", f"a function that opens the line, not {connect!r}")
         check_half_duplex(half_duplex, rate)
         self._connect = connect
+        self.closing_time: float = getattr(connect, "closing_time", 0.0)
+        """Seconds that opening the line may take to end once it is cancelled."""
         self._half_duplex = half_duplex
         self.name = name if name is not None else f"slave{next(self._numbers)}"
         self._options: dict[str, Any] = {
@@ -329,6 +335,9 @@ class SerialSlave(PortSlave):
         device = str(device)
         if not device:
             raise ConfigurationError("device", "the path of a serial port, not an empty string")
+        if "://" in device:
+            problem = f"the path of a serial port; {device!r} is a url, of a NetworkSlave"
+            raise ConfigurationError("device", problem)
         if bytesize not in (5, 6, 7, 8):
             raise ConfigurationError("bytesize", f"5, 6, 7 or 8 bits, not {bytesize!r}")
         if bytesize != 8:

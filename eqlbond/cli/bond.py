@@ -34,6 +34,9 @@ examples:
   eqlbond bond --line /dev/ttyUSB0,57600,rate=33600,bits_per_byte=8 --stdio lines
       Each line of text is a datagram.
 
+  eqlbond bond --line rfc2217://shed:4001,57600 --line socket://shed:4002,14400 --udp 127.0.0.1:5000
+      Ports of a terminal server.
+
 options of a line: DEVICE[,BAUD][,rate=..][,latency=..][,priority=..][,bits_per_byte=..][,rtscts=1][,low_latency=1]
   [,parity=..][,stopbits=..][,name=..]
   [,half_duplex=1], or what is not as usual: [,half_duplex=turnaround:0.5/burst:5/pause:0.8/persistence:0.25/slot:0.1]
@@ -89,6 +92,7 @@ class _UdpPipe(asyncio.DatagramProtocol):
         self._fixed = to
         self._last: Any = to
         self._transport: asyncio.DatagramTransport | None = None
+        self.empty = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.DatagramTransport, transport)  # by its methods; asyncio's own is no subclass
@@ -96,6 +100,9 @@ class _UdpPipe(asyncio.DatagramProtocol):
     def datagram_received(self, data: bytes, addr: tuple[str | Any, int]) -> None:
         if self._fixed is None:
             self._last = addr
+        if not data:  # SLIP carries none
+            self.empty += 1
+            return
         # A full queue drops, as a router does; the bond counts it.
         with contextlib.suppress(QueueFull, PacketTooBig):
             self._master.send_nowait(data)
@@ -305,7 +312,7 @@ async def _run(args: argparse.Namespace) -> int:
     to = None if args.udp_to is None else await _resolve("udp-to", args.udp_to)
     deliver: list[Callable[[list[Packet]], None]] = []
     master = Master(
-        [options.serial_slave(text) for text in args.line],
+        [options.line_slave(text) for text in args.line],
         scheduler=options.SCHEDULERS[args.scheduler](),
         mtu=args.mtu,
         on_packets=None if local is None else lambda packets: deliver[0](packets) if deliver else None,
@@ -317,6 +324,7 @@ async def _run(args: argparse.Namespace) -> int:
     await asyncio.sleep(0)
     tasks: list[asyncio.Future[Any]] = []
     pipes: list[asyncio.Future[None]] = []
+    pipe: _UdpPipe | None = None
     try:
         async with master:
             udp: asyncio.DatagramTransport | None = None
@@ -351,6 +359,8 @@ async def _run(args: argparse.Namespace) -> int:
         for task in (telling, *pipes):
             task.cancel()
         await asyncio.gather(telling, *pipes, return_exceptions=True)
+    if pipe is not None and pipe.empty:
+        _say(f"skipped {pipe.empty} empty datagrams")
     _say(
         f"sent {stats.packets_accepted} datagrams, {stats.payload_accepted} bytes; "
         f"received {stats.packets_delivered}, {stats.payload_delivered} bytes"

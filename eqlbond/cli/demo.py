@@ -32,7 +32,8 @@ from eqlbond.exceptions import ConfigurationError
 from eqlbond.ppp.config import Ppp
 
 _FILE_OF_1995 = 289284
-_DOWN_FOR = 4.0
+_DOWN_FOR = 4.0  # seconds that a line is away, where the file takes long enough
+_DOWN_SHARE = 0.2  # of the time that the file takes
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -122,11 +123,11 @@ class _Screen:
 
 
 async def _cut_and_revive(
-    wire: PtyWire, number: int, ends: list[tuple[Master, SerialSlave]], screen: _Screen, rate: float
+    wire: PtyWire, number: int, ends: list[tuple[Master, SerialSlave]], screen: _Screen, rate: float, seconds: float
 ) -> None:
     wire.lines[number].cut("hangup")
     screen.note(f"  -- the line of {rate:.0f} bit/s is hung up --")
-    await asyncio.sleep(_DOWN_FOR)
+    await asyncio.sleep(seconds)
     wire.lines[number].revive()
     for master, slave in ends:
         await master.reopen(slave)
@@ -203,7 +204,8 @@ async def _demo(args: argparse.Namespace, data: bytes) -> dict[str, Any]:
                     screen.draw(lines, states, done, now - start, _sent(near, before))
                     if cutting is None and done >= 0.45 and len(rates) > 1 and not args.no_cut:
                         ends = [(a, near[1]), (b, far[1])]
-                        cutting = asyncio.ensure_future(_cut_and_revive(wire, 1, ends, screen, rates[1]))
+                        away = min(_DOWN_FOR, _DOWN_SHARE * 10 * len(data) / sum(rates))
+                        cutting = asyncio.ensure_future(_cut_and_revive(wire, 1, ends, screen, rates[1], away))
             finally:  # also when Ctrl-C ends it
                 seconds = loop.time() - start
                 tasks = [transfer] if cutting is None else [transfer, cutting]
@@ -211,7 +213,9 @@ async def _demo(args: argparse.Namespace, data: bytes) -> dict[str, Any]:
                     task.cancel()
                 await asyncio.gather(*tasks, return_exceptions=True)
             transfer.result()
-            if cutting is not None and not cutting.cancelled():
+            if cutting is not None and cutting.cancelled():
+                screen.note("  -- the file was there before that line was enslaved again --")
+            elif cutting is not None:
                 cutting.result()
             for line in lines:
                 line.mark(False, start + seconds)

@@ -9,13 +9,14 @@ from typing import Any
 
 import attrs
 
-from eqlbond.aio.slave import SerialSlave
+from eqlbond.aio.netline import NetworkSlave
+from eqlbond.aio.slave import PortSlave, SerialSlave
 from eqlbond.codec.slip import Slip
 from eqlbond.core.half_duplex import HalfDuplex
 from eqlbond.exceptions import ConfigurationError
 from eqlbond.schedulers.catalogue import SCHEDULERS
 
-__all__ = ["SCHEDULERS", "add_scheduler", "half_duplex", "line_option", "rates", "serial_slave", "switch"]
+__all__ = ["SCHEDULERS", "add_scheduler", "half_duplex", "line_option", "line_slave", "rates", "switch"]
 
 
 def add_scheduler(parser: argparse.ArgumentParser) -> None:
@@ -111,8 +112,8 @@ def line_option(
         raise ConfigurationError(key, f"{problem}, not {value!r}") from None
 
 
-def serial_slave(text: str, framing: Slip | None = None) -> SerialSlave:
-    """A slave from ``DEVICE[,BAUD][,option=value...]``.
+def line_slave(text: str, framing: Slip | None = None) -> PortSlave:
+    """A slave from ``DEVICE[,BAUD][,option=value...]``; a ``socket://`` or ``rfc2217://`` URL may be the device.
 
     Raises:
         ConfigurationError: an option is misspelt or its value cannot work.
@@ -132,4 +133,8 @@ def serial_slave(text: str, framing: Slip | None = None) -> SerialSlave:
             continue
         option, read = line_option(device, part, _LINE_OPTIONS)
         options[option] = read
-    return SerialSlave(device, baudrate, framing=framing, **options)
+    if "://" not in device:
+        return SerialSlave(device, baudrate, framing=framing, **options)
+    if "low_latency" in options:
+        raise ConfigurationError("low_latency", f"is for ports of this machine, not for {device}")
+    return NetworkSlave(device, baudrate, framing=framing, **options)

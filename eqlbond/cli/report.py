@@ -82,7 +82,9 @@ def status(values: Mapping[str, Any], before: Mapping[str, Any] | None = None, s
             str(line["connections"]),
         ]
         rows.append(row)
-    return "\n".join([head, *table(rows)])
+    reasons = values.get("reasons", {})
+    down = [f"{line['name']}: {reasons[line['name']]}" for line in lines if line["name"] in reasons and not line["up"]]
+    return "\n".join([head, *table(rows), *down])
 
 
 def table(rows: Sequence[Sequence[str]]) -> list[str]:

@@ -63,24 +63,21 @@ def _set_up_log(config: LogConfig, verbose: bool) -> None:
     logging.getLogger("eqlbond").setLevel(logging.DEBUG if verbose else config.level.upper())
 
 
-async def _reload(router: Router, verbose: bool) -> None:
+async def _reload(router: Router) -> None:
     try:
         await router.reload()
-        _set_up_log(router.config.log, verbose)
     except EqlbondError as error:
         # What is wrong with the file is in the log already.
         _log.debug("not reloaded: %s", error)
-    except OSError as error:
-        _log.error("the log cannot be opened: %s", error)
 
 
 async def _serve(config: Config, file: str, verbose: bool) -> None:
     loop = asyncio.get_running_loop()
-    router = Router(config, file)
+    router = Router(config, file, set_up_log=lambda log: _set_up_log(log, verbose))
     tasks: set[asyncio.Task[None]] = set()
 
     def reload() -> None:
-        task = asyncio.ensure_future(_reload(router, verbose))
+        task = asyncio.ensure_future(_reload(router))
         tasks.add(task)
         task.add_done_callback(tasks.discard)
 

@@ -136,11 +136,17 @@ class TelnetDecoder:
         if self._state == "data" and IAC not in data:
             return [data] if data else []
         items: list[Item] = []
+        run: list[bytes] = []  # joined once: there may be a piece for each doubled IAC
         for item in self._items(data):
-            if isinstance(item, bytes) and items and isinstance(items[-1], bytes):
-                items[-1] += item
-            else:
-                items.append(item)
+            if isinstance(item, bytes):
+                run.append(item)
+                continue
+            if run:
+                items.append(b"".join(run))
+                run.clear()
+            items.append(item)
+        if run:
+            items.append(b"".join(run))
         return items
 
     def _items(self, data: bytes) -> Iterator[Item]:
@@ -252,7 +258,7 @@ class ComPortClient:
         self.signature = ""
         """What the server says it is."""
         self.unanswered = 0
-        """Telnet requests of a peer in circles that were not answered any more."""
+        """Requests of a peer in circles that were not answered any more."""
         self._decoder = TelnetDecoder()
         self._output: list[bytes] = []
         self._answers = 0
@@ -318,11 +324,15 @@ class ComPortClient:
         self._proceed()
 
     def _answer(self, verb: int, option: int) -> None:
+        if self._may_answer():
+            self._say(verb, option)
+
+    def _may_answer(self) -> bool:
         self._answers += 1
         if self._answers > _MOST_ANSWERS:
             self.unanswered += 1
-        else:
-            self._say(verb, option)
+            return False
+        return True
 
     def _fail(self, why: str) -> None:
         self.failure = self.failure or why
@@ -401,7 +411,7 @@ class ComPortClient:
             case Command.SIGNATURE:
                 if value:
                     self.signature = value[:100].decode("ascii", "replace")
-                else:  # an empty one asks for ours
+                elif self._may_answer():  # an empty one asks for ours
                     self._command(Command.SIGNATURE, b"eqlbond")
 
     # -- while it is open

@@ -81,6 +81,7 @@ class Sender:
         self._waiting_pieces: list[Fragment] = []
         self._flows: dict[Hashable, int] = {}
         self._sequence = 0
+        self._unasked = 0  # packets before this one came while no line was up, and nobody knew what PPP would permit
         self._ready: dict[Member, None] = {}
 
     @property
@@ -111,9 +112,12 @@ class Sender:
         if size > self.mtu:
             self.dropped["too big"] = self.dropped.get("too big", 0) + 1
             raise PacketTooBig(size, self.mtu)
-        if self.permitted is not None and self._up and not self.permitted(packet):
-            self.dropped["network protocol not open"] = self.dropped.get("network protocol not open", 0) + 1
-            return
+        if self.permitted is not None:
+            if not self._up:
+                self._unasked = self._sequence + 1
+            elif not self.permitted(packet):
+                self.dropped["network protocol not open"] = self.dropped.get("network protocol not open", 0) + 1
+                return
         flow = packet.flow
         if flow is None and self._flow_of is not None:
             flow = packet.flow = self._flow_of(packet.payload)
@@ -225,6 +229,9 @@ class Sender:
 
     def _try_place(self, packet: Packet, now: float) -> bool:
         """Plan the packet onto a line; False: the scheduler wants to wait."""
+        if packet.sequence < self._unasked and packet.__class__ is not Fragment and self._forbidden(packet):
+            self._drop(packet, "network protocol not open")
+            return True
         mux = self._mux
         if mux is not None:
             if packet.__class__ is not Fragment:
@@ -252,6 +259,9 @@ class Sender:
                 self._cannot_be_framed(member, packet, error)
             self._ready[member] = None
         return True
+
+    def _forbidden(self, packet: Packet) -> bool:
+        return self.permitted is not None and not self.permitted(packet)
 
     def _lines_for(self, size: int) -> tuple[Line, ...]:
         return tuple(line for line in self._up if line.mtu >= size)

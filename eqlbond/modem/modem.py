@@ -94,7 +94,8 @@ class _AnyModem(ABC):
             base: opens the port, as asyncio's ``create_connection`` does.
             name: the port, for errors and transcripts.
 
-        The function raises `DialError` of the kind that says what went wrong, and what `base` raises.
+        The function raises `DialError` of the kind that says what went wrong, and what `base` raises. Its attribute
+        `closing_time` tells the slave how long hanging up may take.
         """
 
         async def connect(
@@ -120,6 +121,7 @@ class _AnyModem(ABC):
                 await give_up(call, "idle" if isinstance(error, _NOBODY_THERE) else call.phase)
                 raise
 
+        connect.closing_time = closing_time(self.hangup_timeout)  # type: ignore[attr-defined]
         return connect
 
 

@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from ipaddress import ip_interface
 from typing import Any
 
 import attrs
 
 from eqlbond.aio.master import Master
 from eqlbond.aio.slave import Slave
-from eqlbond.config import Config, ConfigurationErrors, SlaveConfig
+from eqlbond.config import Config, ConfigurationErrors, LogConfig, SlaveConfig
 from eqlbond.control import ControlServer
 from eqlbond.events import BondDown, BondUp, Event, SlaveDown, SlaveUp
 from eqlbond.exceptions import ConfigurationError, EqlbondError
@@ -43,14 +44,24 @@ class Router:
         config: the configuration.
         file: where it came from, for `reload`; None: it cannot be reloaded.
         notifier: tells systemd how it does; None: a `Notifier` for this process.
+        set_up_log: sets up the log anew after each reload; an OSError of it is told among the problems. None: the log
+            is left as it is.
 
     Raises:
         ConfigurationError: it cannot work.
     """
 
-    def __init__(self, config: Config, file: str | None = None, *, notifier: Notifier | None = None) -> None:
+    def __init__(
+        self,
+        config: Config,
+        file: str | None = None,
+        *,
+        notifier: Notifier | None = None,
+        set_up_log: Callable[[LogConfig], object] | None = None,
+    ) -> None:
         self.config = config
         self._file = file
+        self._set_up_log = set_up_log
         self._notifier = Notifier() if notifier is None else notifier
         bond = config.bond
         self.master = Master(
@@ -93,8 +104,17 @@ class Router:
             watching = asyncio.ensure_future(self._watch(events))
             stack.push_async_callback(_end, watching)
             # Entered before the interface and left after it has gone: the down commands see the bond as it ends.
-            local, remote = self._addresses()
-            self._hooks = HookRunner(self.master, self.config.hooks, local=local, remote=remote)
+            settled = None if self._interface is None else self._interface.settled
+            own = self._addresses()
+            self._hooks = HookRunner(
+                self.master,
+                self.config.hooks,
+                local=own["local"],
+                remote=own["remote"],
+                local6=own["local6"],
+                remote6=own["remote6"],
+                before_up=settled,
+            )
             await self._hooks.__aenter__()
             stack.push_async_callback(self._end_hooks, self._hooks)
             if self._interface is not None:
@@ -149,12 +169,16 @@ class Router:
             async with asyncio.timeout(1.0):
                 await self.master.close(0.0)
 
-    def _addresses(self) -> tuple[str, str]:
-        """Ours and the peer's, for hooks, as the file says; where they are empty those of PPP are told."""
+    def _addresses(self) -> dict[str, str]:
+        """Ours and the peer's, for hooks, as the file says; of what it does not say hooks are told what PPP says."""
+        found = dict.fromkeys(("local", "remote", "local6", "remote6"), "")
         tun = self.config.tun
-        if tun is None or not tun.addresses:
-            return "", ""
-        return tun.addresses[0].split("/")[0], tun.peer[0] if tun.peer else ""
+        for name, texts in (("local", tun.addresses), ("remote", tun.peer)) if tun is not None else ():
+            for text in texts:
+                address = ip_interface(text).ip
+                key = name if address.version == 4 else f"{name}6"
+                found[key] = found[key] or str(address)
+        return found
 
     async def _end_hooks(self, hooks: HookRunner) -> None:
         """Let commands that run come to their end, each within its time, or until `stop` is called again."""
@@ -178,8 +202,9 @@ class Router:
         Raises:
             LineError: it cannot be opened; it is not enslaved then.
         """
-        self._supervisor.set(slave, redial=config.supervision.redial, watch=config.supervision.watch)
         await self.master.enslave(slave)
+        # Not before it is one of the bond's: what is set for others is never forgotten.
+        self._supervisor.set(slave, redial=config.supervision.redial, watch=config.supervision.watch)
 
     async def _remove(self, name: str) -> None:
         slave = self._slaves.pop(name, None)
@@ -238,6 +263,12 @@ class Router:
         if self._hooks is not None:
             self._hooks.hooks = new.hooks
         self.config = _with_old(self.config, new, steps)
+        if self._set_up_log is not None:
+            try:
+                self._set_up_log(new.log)
+            except OSError as error:
+                problems.append(f"log: {error}")
+                _log.error("the log cannot be opened: %s", error)
         done = {
             "added": [slave.name for slave in steps.added],
             "removed": list(steps.removed),
@@ -272,11 +303,14 @@ class Router:
 
     def describe(self) -> dict[str, Any]:
         """What `status` says beside the bond's statistics."""
-        states = {}
+        states, reasons = {}, {}
         for slave in self.master.slaves:
             with contextlib.suppress(EqlbondError):
                 states[slave.name] = self._supervisor.state(slave)
-        return {"interface": None if self._interface is None else self._interface.name, "states": states}
+                if (reason := self._supervisor.reason(slave)) is not None:
+                    reasons[slave.name] = reason
+        interface = None if self._interface is None else self._interface.name
+        return {"interface": interface, "states": states, "reasons": reasons}
 
     def _say_status(self) -> None:
         slaves = self.master.slaves

@@ -15,7 +15,7 @@ from typing import Self, TypeVar
 from eqlbond.aio.event_stream import EventStream
 from eqlbond.aio.master import Master
 from eqlbond.events import BondUp, NetworkUp
-from eqlbond.exceptions import ConfigurationError, LineError
+from eqlbond.exceptions import ConfigurationError, EqlbondError, LineError
 from eqlbond.ppp.network import Addresses
 from eqlbond.tun.device import Interface, in_namespace, open_tun
 from eqlbond.tun.network import LinkSettings
@@ -98,6 +98,8 @@ class TunInterface:
         self._settings: LinkSettings | None = None
         self._pump: TunPump | None = None
         self._follower: asyncio.Task[None] | None = None
+        self._master: Master | None = None
+        self._applying = asyncio.Lock()
         self._negotiated: tuple[Assigned, ...] = ()
         # Netlink blocks, and a namespace is a thread's: both are left to one thread.
         self._thread: ThreadPoolExecutor | None = None
@@ -229,8 +231,10 @@ class TunInterface:
         pump = TunPump(self._fd, master, size, mss=mss, on_failure=self._failed)
         pump.start()
         self._pump = pump
+        self._master = master
+        events = master.events()  # before the addresses are read: what changes while they are set is not missed
         await self._apply(master.addresses)
-        self._follower = asyncio.create_task(self._follow(master, master.events()))
+        self._follower = asyncio.create_task(self._follow(master, events))
 
     def _take_mtu(self, mtu: int) -> None:
         assert self._settings is not None
@@ -239,6 +243,7 @@ class TunInterface:
 
     async def detach(self) -> None:
         """Carry no packets any more; the interface stays."""
+        self._master = None
         follower, self._follower = self._follower, None
         if follower is not None:
             follower.cancel()
@@ -248,6 +253,11 @@ class TunInterface:
             pump.close()
             self._last = pump.stats()
 
+    async def settled(self) -> None:
+        """Wait until the interface has the addresses that PPP has agreed on by now. Raises as setting them does."""
+        if self._master is not None:
+            await self._apply(self._master.addresses)
+
     def _failed(self, error: OSError) -> None:
         self._log.error("%s: cannot be read any more: %s", self.name, error.strerror)
 
@@ -256,12 +266,18 @@ class TunInterface:
             if isinstance(event, BondUp | NetworkUp):
                 try:
                     await self._apply(master.addresses)
-                except LineError as error:
+                except (EqlbondError, OSError) as error:  # pyroute2 may be missing, or the interface gone
                     self._log.error("the agreed addresses could not be set: %s", error)
 
     async def _apply(self, agreed: Addresses) -> None:
         """Set what PPP has agreed on, where no addresses were given."""
-        if self._addresses or self._interface is None:
+        if self._addresses:
+            return
+        async with self._applying:
+            await self._apply_one(agreed)
+
+    async def _apply_one(self, agreed: Addresses) -> None:
+        if self._interface is None:
             return
         wanted: list[Assigned] = []
         if agreed.local is not None:

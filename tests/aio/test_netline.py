@@ -29,6 +29,7 @@ from eqlbond.codec.rfc2217 import (
 )
 from eqlbond.modem import Login, Modem
 from eqlbond.modem.testing import Exchange, FakeHost, FakeModem
+from eqlbond.supervise import Supervisor, Watch
 from tests.aio.conftest import Real
 
 HARD = bytes(range(256)) * 3 + b"\xff\xff\xc0\xdb\xff\xf0\xff"
@@ -270,6 +271,28 @@ def test_carrier_and_modem_lines(real: Real) -> None:
             assert not remote.dtr
             assert not remote.rts
             assert remote.break_condition
+        await server.stop()
+
+    real(test)
+
+
+def test_a_carrier_that_the_server_tells_of_late_is_watched(real: Real) -> None:
+    async def test() -> None:
+        server = TerminalServer(rfc2217=True)
+        port = await server.listen()
+        slave = NetworkSlave(f"rfc2217://127.0.0.1:{port}", 115200)
+        async with Master([slave]) as master, Supervisor(master, watch=Watch(interval=0.02)):
+            events = master.events()
+            await asyncio.sleep(0.1)  # it has been looked for, and nothing was told
+            server.tell(7, b"\xb0")
+            await until(lambda: connection_of(slave).carrier())
+            await asyncio.sleep(0.1)
+            server.tell(7, b"\x30")
+            async with asyncio.timeout(10):
+                async for event in events:
+                    if isinstance(event, SlaveDown):
+                        assert event.reason == "the carrier is gone (DCD)"
+                        break
         await server.stop()
 
     real(test)

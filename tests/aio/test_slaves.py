@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from eqlbond import (
     AlreadyEnslaved,
     BondClosed,
     ConfigurationError,
+    DeviceBusy,
     DeviceNotFound,
     LineError,
     Master,
@@ -21,7 +23,7 @@ from eqlbond import (
     Slip,
 )
 from eqlbond.schedulers.base import Placement
-from tests.aio.memory import Cable, cables, virtual
+from tests.aio.memory import Cable, End, cables, virtual
 
 
 class Traffic:
@@ -263,6 +265,89 @@ async def test_emancipating_while_a_line_is_reopened(four: list[Cable]) -> None:
             await reopening
         assert near[0].master is None
         assert four[0].a.transport is None
+
+
+class HangsUp:
+    """A port whose opening takes long, and as long to end: a modem hangs up."""
+
+    def __init__(self, end: End, closing_time: float) -> None:
+        self.end = end
+        self.closing_time = closing_time
+        self.busy = False
+        self.tries = 0
+
+    async def __call__(self, factory: Callable[[], asyncio.Protocol]) -> Any:
+        if self.busy:
+            raise DeviceBusy("line", "in use")
+        self.tries += 1
+        if self.tries > 1:
+            return await self.end.connect(factory)
+        self.busy = True
+        try:
+            await asyncio.sleep(1000)
+        finally:
+            await asyncio.shield(asyncio.ensure_future(self.free()))
+
+    async def free(self) -> None:
+        await asyncio.sleep(self.closing_time)
+        self.busy = False
+
+
+@pytest.mark.parametrize("closing_time", [2.0, 9.0, 40.0])
+@pytest.mark.parametrize("first", ["hang up", "cancel", "both at once"])
+@virtual
+async def test_an_opening_that_is_given_up_may_take_as_long_as_it_says(first: str, closing_time: float) -> None:
+    cable = Cable()
+    async with Master([slave := Slave(HangsUp(cable.a, closing_time))], open_lines=False) as master:
+        opening = asyncio.create_task(master.reopen(slave))
+        await asyncio.sleep(1)
+        began = asyncio.get_running_loop().time()
+        for step in ("hang up", "cancel") if first == "hang up" else ("cancel", "hang up"):
+            if step == "hang up":
+                master.hang_up(slave)
+            else:
+                opening.cancel()
+            await asyncio.sleep(0 if first == "both at once" else 0.5)
+        await master.reopen(slave)
+        assert slave.up
+        assert 0 <= asyncio.get_running_loop().time() - began - closing_time < 0.1
+        with pytest.raises((asyncio.CancelledError, LineError)):
+            await opening
+
+
+class ClosesLate:
+    """As much of a serial port as closing looks at."""
+
+    def __init__(self) -> None:
+        self.out_waiting = 0
+        self.is_open = True
+        self.closed_at = 0.0
+
+    def close(self) -> None:
+        self.is_open = False
+        self.closed_at = asyncio.get_running_loop().time()
+
+
+@pytest.mark.parametrize("way", ["cancel", "hang up"])
+@virtual
+async def test_an_opening_that_ends_while_it_waits_leaves_the_port_to_wait_for(way: str, cable: Cable) -> None:
+    async with Master([slave := cable.a.slave()]) as master:
+        assert slave.connection is not None
+        port = slave.connection._port = ClosesLate()
+        master.hang_up(slave)
+        asyncio.get_running_loop().call_later(0.7, port.close)
+        await asyncio.sleep(0.1)
+        openings = []
+        for _ in range(3):
+            openings.append(asyncio.create_task(master.reopen(slave)))
+            await asyncio.sleep(0.1)
+            openings[-1].cancel() if way == "cancel" else master.hang_up(slave)
+            await asyncio.sleep(0)
+        await master.reopen(slave)
+        assert slave.up
+        assert 0 < port.closed_at <= asyncio.get_running_loop().time()
+        ends = await asyncio.gather(*openings, return_exceptions=True)
+        assert {type(end) for end in ends} == {asyncio.CancelledError if way == "cancel" else LineError}
 
 
 # -- emancipate

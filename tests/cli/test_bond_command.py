@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from eqlbond.aio.netline import NetworkSlave
 from eqlbond.cli import main, options
 from eqlbond.core.half_duplex import HalfDuplex, HalfDuplexMember
 from eqlbond.core.line_model import LineSpec
@@ -127,6 +128,7 @@ def test_udp_both_ways(bond: Callable[..., subprocess.Popen[bytes]]) -> None:
             far.sendto(b"answer %d" % number, ("127.0.0.1", ports[1]))
         assert sorted(near.recv(2000) for _ in range(30)) == sorted(b"answer %d" % n for n in range(30))
         near.sendto(bytes(1501), ("127.0.0.1", ports[0]))  # dropped, as a router drops it
+        near.sendto(b"", ("127.0.0.1", ports[0]))
         near.sendto(b"still there", ("127.0.0.1", ports[0]))
         assert far.recv(2000) == b"still there"
         for process in (a, b):
@@ -134,6 +136,7 @@ def test_udp_both_ways(bond: Callable[..., subprocess.Popen[bytes]]) -> None:
             assert status == 0
             assert "Traceback" not in err
             assert "datagrams" in err
+            assert ("skipped 1 empty datagrams" in err) is (process is a)
             assert took < 15
 
 
@@ -254,6 +257,10 @@ def test_standard_input_from_a_file_and_from_nowhere(
         (["--line", "/dev/nope,half_duplex=slot:0", "--stdio", "lines"], "slot: seconds above 0, not 0.0", 1),
         (["--line", "/dev/nope,rate=none,half_duplex=1", "--stdio", "lines"], "half_duplex: needs the line's ra", 1),
         (["--line", ",9600", "--stdio", "lines"], "device: the path of a serial port", 1),
+        (["--line", "socket://shed", "--stdio", "lines"], "url: socket://host:port or rfc2217://host:port", 1),
+        (["--line", "socket://shed:1,low_latency=1", "--stdio", "lines"], "low_latency: is for ports of this mach", 1),
+        (["--line", "socket://shed:1,rtscts=1", "--stdio", "lines"], "rtscts: a raw TCP port cannot be set", 1),
+        (["--line", "socket://127.0.0.1:1", "--stdio", "lines"], "socket://127.0.0.1:1: ", 1),
         (["--line", "/dev/nope", "--stdio", "words"], "invalid choice: 'words'", 2),
         (["--line", "/dev/nope", "--stdio", "lines", "--mtu", "0"], "mtu: bytes from 1", 1),
         (["--line", "/dev/nope", "--stdio", "lines", "--mtu", "70000"], "mtu: bytes from 1", 1),
@@ -287,8 +294,16 @@ def test_wrong_options(arguments: list[str], told: str, status: int, capsys: pyt
     ],
 )
 def test_lines_that_take_turns(option: str, turns: HalfDuplex | None) -> None:
-    member = options.serial_slave(f"/dev/ttyS0,9600{option}").member
+    member = options.line_slave(f"/dev/ttyS0,9600{option}").member
     assert (member.half_duplex if isinstance(member, HalfDuplexMember) else None) == turns
+
+
+@pytest.mark.parametrize("url", ["socket://shed:4001", "rfc2217://shed:4001"])
+def test_a_line_over_the_network(url: str) -> None:
+    slave = options.line_slave(f"{url},9600,rate=1200,parity=E,name=shed")
+    assert isinstance(slave, NetworkSlave)
+    assert (slave.url, slave.baudrate, slave.name) == (url, 9600, "shed")
+    assert (slave.member.configured_rate, slave.member.line.bits_per_byte) == (1200.0, 11)
 
 
 def test_all_lines_fail_and_each_is_named() -> None:

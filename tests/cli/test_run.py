@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import serial
 
 from eqlbond.cli import main
 from eqlbond.core.line_model import LineSpec
@@ -202,6 +203,12 @@ def test_reloading_leaves_alone_what_has_not_changed(bond: Running) -> None:
     bond.process.send_signal(signal.SIGHUP)
     bond.says("reloaded", 2)
     bond.says("line1 is up", 2)
+    before = bond.file.read_text()
+    bond.file.write_text(before.replace("[log]\n", f'[log]\nfile = "{bond.file.parent / "other"}"\n'))
+    bond.do("reload")  # the log, too, as by the signal
+    assert "reloaded" in (bond.file.parent / "other").read_text()
+    bond.file.write_text(before)
+    bond.do("reload")
     lines = bond.lines()
     assert {name: line["connections"] for name, line in lines.items()} == {"line0": 1, "line1": 1}  # line1 is new
     assert bond.log.read_text().count("line0 is up") == 1
@@ -236,6 +243,25 @@ def test_lines_that_are_not_there_yet(bond: Running, tmp_path: Path) -> None:
     assert "waiting for the device" in bond.do("status")
     late.symlink_to(bond.devices[1])
     bond.says("line0 is up")
+    assert bond.end() == 0
+
+
+def test_why_a_line_cannot_be_opened(bond: Running) -> None:
+    """Told once, at the log's usual level, and by `status`."""
+    with serial.Serial(bond.devices[0], exclusive=True):
+        bond.write(bond.slave(0, "max_holdoff = 0.2"), bond.slave(1))
+        bond.file.write_text(bond.file.read_text().replace('level = "debug"', 'level = "info"'))
+        bond.start()
+        bond.says("line1 is up")
+        bond.until(lambda: "line0" in bond.status()["reasons"])
+        reason = f"{bond.devices[0]}: another program has it open exclusively"
+        assert bond.status()["reasons"] == {"line0": reason}
+        assert f"\nline0: {reason}\n" in bond.do("status")
+        bond.until(lambda: bond.status()["states"]["line0"] == "waiting")
+        time.sleep(1.0)  # it is tried several times meanwhile
+        assert bond.log.read_text().count(f"line0: {reason}") == 1
+    bond.says("line0 is up")
+    assert bond.status()["reasons"] == {}
     assert bond.end() == 0
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
@@ -101,6 +102,13 @@ def test_a_subnegotiation_without_end_is_not_kept(cut: int) -> None:
     assert len(decoder._text) <= 600
     assert decoder.feed(b"\xff\xff\xff\xf0after") == [b"after"]
     assert decoder.too_long == 1
+
+
+def test_doubled_bytes_by_the_megabyte_take_no_more_time_than_others() -> None:
+    data = b"\xff\xff" * (1 << 20)
+    began = time.process_time()
+    assert TelnetDecoder().feed(b"\xff\xfb\x00" + data) == [Negotiation(WILL, BINARY), b"\xff" * (1 << 20)]
+    assert time.process_time() - began < 8  # a copy of all so far for each of them takes much longer
 
 
 # -- the client
@@ -287,6 +295,15 @@ def test_a_server_in_circles_is_not_followed_for_ever(client: ComPortClient) -> 
     client.receive(bytes((IAC, DO, ECHO)) * 10_000)
     assert len(client.take_output()) <= 3 * 64
     assert client.unanswered == 10_000 - 64
+
+
+def test_a_server_that_asks_for_our_signature_for_ever_is_answered_some_times(client: ComPortClient) -> None:
+    question = subnegotiation(Command.SIGNATURE + FROM_SERVER, b"")
+    client.receive(question)
+    assert client.take_output() == subnegotiation(Command.SIGNATURE, b"eqlbond")
+    client.receive(question * 10_000)
+    assert client.take_output() == subnegotiation(Command.SIGNATURE, b"eqlbond") * 63
+    assert client.unanswered == 10_000 - 63
 
 
 @given(st.lists(st.binary(max_size=40), max_size=20))

@@ -452,6 +452,7 @@ def test_a_scheduler_of_ones_own(monkeypatch: pytest.MonkeyPatch) -> None:
         ('[[slave]]\ndevice="/a"\nurl="socket://h:1"', 3, "slave[1].url", "one of them"),
         ('[[slave]]\nurl="socket://h:1"\nlock=true', 3, "slave[1].lock", "only for a line with a device"),
         ('[[slave]]\ndevice="/a"\nopen_timeout=3', 3, "slave[1].open_timeout", "only for a line with a url"),
+        ('[[slave]]\ndevice="socket://h:1"', 2, "slave[1].device", "'socket://h:1' is a url, of a NetworkSlave"),
         ('[[slave]]\nurl="gopher://h:1"', 2, "slave[1].url", "rfc2217://"),
         ('[[slave]]\ndevice="/a"\nxonxoff = true', 3, "slave[1].xonxoff", "use rtscts"),
         ('[[slave]]\ndevice="/a"\nmtu = 900', 3, "slave[1].mtu", "the bond's MTU (1500)"),

@@ -31,7 +31,7 @@ from eqlbond.ppp.chap import Chap
 from eqlbond.ppp.config import IpOptions, Ipv6Options, Ppp
 from eqlbond.ppp.pap import Pap
 from eqlbond.schedulers import EarliestDelivery, Eql, Line, Placement, RoundRobin, Scheduler
-from tests.core.pair import Faults, Joined
+from tests.core.pair import MULTILINK, Faults, Joined
 from tests.examples import examples
 
 QUICK = Ppp(echo_interval=1.0, echo_failure=3)
@@ -498,6 +498,34 @@ def test_a_line_that_falls_silent_is_found_by_echo() -> None:
     assert joined.a.members[1].line.up
     assert order[-1] == number - 1, "the other line carries all"
     assert number - len(order) < 60, "only what went by the silent line within 4 s"
+
+
+@pytest.mark.parametrize("multilink", [None, MULTILINK])
+def test_what_ppp_does_not_permit_is_dropped_also_if_it_came_before_the_lines(multilink: Multilink | None) -> None:
+    joined = Joined(28800, 28800, multilink=multilink, ppp=Ppp(ip=IpOptions(), ipv6=None))
+    for protocol in (0x21, 0x57, 0x21):
+        joined.send(protocol.to_bytes(100, "little"), protocol=protocol)
+    joined.open()
+    joined.send(bytes(100), protocol=0x57)
+    joined.run(joined.now + 5.0)
+    assert [payload[0] for payload in joined.b.payloads()] == [0x21, 0x21]
+    stats = joined.a.bundle.stats(joined.now)
+    assert stats.dropped == {"network protocol not open": 2}
+    assert stats.queued_bytes == 0
+
+
+@pytest.mark.parametrize("multilink", [None, MULTILINK])
+@pytest.mark.parametrize(("rate", "latency"), [(300, 0.0), (1200, 0.0), (9600, 0.0), (9600, 2.0)])
+def test_slow_lines_come_up_by_the_first_request(multilink: Multilink | None, rate: int, latency: float) -> None:
+    """A request that is repeated before its answer can be there reaches a peer that is open, and both begin anew."""
+    joined = Joined(rate, multilink=multilink, latency=latency)
+    joined.open()
+    # Configure-Request and answer of LCP, and again of IPCP.
+    assert joined.now < 4 * 65 * 10 / rate + 4 * latency + 0.3
+    joined.run(joined.now + 60.0)
+    for end in joined.ends:
+        phases = [event.phase for event in end.events if isinstance(event, PhaseChanged)]
+        assert phases == ["establish", "network"]
 
 
 def test_phases_are_in_the_statistics() -> None:

@@ -1,7 +1,8 @@
 """slirp on a pty: a PPP and SLIP peer that is not ours, with a network of its own behind it.
 
 slirp talks to its standard input, output and error, which have to be the tty. It prints a banner in plain text before
-its first frame. Its world: 10.0.2.2 is this machine, services on 127.0.0.1 included; the client is 10.0.2.15.
+its first frame. Its world: 10.0.2.2 is this machine, services on 127.0.0.1 included; the client is 10.0.2.15, and
+10.0.2.0 is slirp's own command line, at port 23.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ import tty
 PROGRAM = "slirp-fullbolt"
 HERE = "10.0.2.15"
 HOST = "10.0.2.2"
+CONTROL = "10.0.2.0"
+PROMPT = b"Slirp> "
 
 
 class Slirp:

@@ -53,19 +53,59 @@ def enslaved(guest: Guest, slave: str) -> bool:
     return guest.sh(f"[ -e /sys/class/net/{slave} ] && peer eql slave eql {slave} || echo none").strip() != "none"
 
 
-def check_counts(bench: Bench, lines: int) -> None:
-    """What each end counted as sent on a line, the other counted as received there, once all has arrived."""
+def differences(bench: Bench, interfaces: Sequence[str]) -> list[tuple[int, int]]:
+    """Of each line: by how much the kernel's counts of what it received and sent exceed ours of the other end's.
 
-    def counts() -> list[tuple[int, int, int, int]]:
-        ours = [bench.host.lines()[f"line{number}"] for number in range(lines)]
-        theirs = [bench.guest.counters(f"sl{number}") for number in range(lines)]
-        assert all(line["rx_errors"] == line["rx_over_errors"] == 0 for line in theirs), theirs
-        return [
-            (one["packets_sent"], other["rx_packets"], one["packets_received"], other["tx_packets"])
-            for one, other in zip(ours, theirs, strict=True)
-        ]
+    The control frames of PPP's network layer are packets to the kernel and none to us; those of IPV6CP, which is not
+    configured here, we count as a protocol that is unknown. The kernel counts no frame of LCP.
+    """
+    found = []
+    for number, interface in enumerate(interfaces):
+        ours, theirs = bench.host.lines()[f"line{number}"], bench.guest.counters(interface)
+        assert theirs["rx_errors"] == theirs["rx_over_errors"] == 0, theirs
+        received = ours["packets_received"] + ours["dropped"].get("unknown protocol", 0)
+        found.append((theirs["rx_packets"] - ours["packets_sent"], theirs["tx_packets"] - received))
+    return found
 
-    until(lambda: all(line[0] == line[1] and line[2] == line[3] for line in counts()), 20)
+
+def at_rest(bench: Bench, interfaces: Sequence[str]) -> list[tuple[int, int]]:
+    """The `differences`, once nothing is on its way."""
+    now = differences(bench, interfaces)
+
+    def still() -> bool:
+        nonlocal now
+        before, now = now, differences(bench, interfaces)
+        return before == now
+
+    until(still, 20)
+    return now
+
+
+def check_counts(bench: Bench, interfaces: Sequence[str], before: Sequence[tuple[int, int]] | None = None) -> None:
+    """What each end counted as sent on a line, the other counted as received there, once all has arrived.
+
+    Args:
+        bench: with its bond up.
+        interfaces: the kernel's, of our lines in order.
+        before: `differences` that there were before there was traffic; by default none.
+    """
+    wanted = [(0, 0)] * len(interfaces) if before is None else list(before)
+    now = wanted
+
+    def same() -> bool:
+        nonlocal now
+        now = differences(bench, interfaces)
+        return now == wanted
+
+    try:
+        until(same, 20)
+    except AssertionError:
+        raise AssertionError(f"the ends count differently: {wanted}, {now}: {bench.host.status()}") from None
+
+
+def eql_sent(guest: Guest) -> int:
+    """Packets that eql itself counts as given to its slaves, since its module was loaded. It counts none that came."""
+    return int(guest.sh("cat /sys/class/net/eql/statistics/tx_packets || echo 0").split()[-1])
 
 
 class Flood:
@@ -98,14 +138,15 @@ def both_whole(told: tuple[dict[str, Any], dict[str, Any]]) -> None:
 
 @pytest.mark.parametrize(
     ("rates", "scheduler"),
-    [((115200,) * 2, ""), ((115200,) * 4, "eql"), ((57600, 14400), "")],
-    ids=["two", "four-eql", "unequal"],
+    [((115200,) * 2, ""), ((115200,) * 4, ""), ((115200,) * 4, "eql"), ((57600, 14400), "")],
+    ids=["two", "four", "four-eql", "unequal"],
 )
 def test_slip(guest: Guest, tmp_path: Path, rates: Sequence[int], scheduler: str) -> None:
     """TCP and UDP both ways; what both ends counted."""
     with Bench(guest, tmp_path, rates, lambda devices: our_end(devices, rates, scheduler)) as bench:
         host = bench.host
         host.start()
+        given = eql_sent(guest)
         attach(guest, rates)
         host.until_up(len(rates))
         assert [priority(guest, f"sl{number}") for number in range(len(rates))] == [str(rate) for rate in rates]
@@ -119,9 +160,12 @@ def test_slip(guest: Guest, tmp_path: Path, rates: Sequence[int], scheduler: str
         both_whole(both)
         if len(set(rates)) > 1:
             assert there["seconds"] * 1.5 < back["seconds"], "eql overloads the slow line, and we do not"
-        check_counts(bench, len(rates))
-        sent = [guest.counters(f"sl{number}")["tx_packets"] for number in range(len(rates))]
+        interfaces = [f"sl{number}" for number in range(len(rates))]
+        check_counts(bench, interfaces)
+        assert eql_sent(guest) - given == host.status()["bond"]["packets_delivered"]
+        sent = [guest.counters(interface)["tx_packets"] for interface in interfaces]
         assert min(sent) > 10, "eql uses all of its slaves"
+        assert min(line["packets_sent"] for line in host.lines().values()) > 5, "and we use all of our lines"
 
 
 def test_slaves_come_and_go(guest: Guest, tmp_path: Path) -> None:
@@ -201,6 +245,15 @@ def ppp_end(guest: Guest, count: int) -> None:
     until(lambda: all(enslaved(guest, f"ppp{number}") for number in range(count)))
 
 
+def ppp_interfaces(guest: Guest, count: int) -> list[str]:
+    """The interfaces of the first lines, in order: each pppd takes the number that is free when its line is up."""
+    at = {}
+    for number in range(count):
+        words = f"tr '\\0' ' ' </proc/$(head -n 1 /var/run/ppp{number}.pid)/cmdline"
+        at[guest.sh(words).split()[1]] = f"ppp{number}"
+    return [at[device] for device in DEVICES[:count]]
+
+
 def test_ppp(guest: Guest, tmp_path: Path) -> None:
     """Plain PPP slaves with the same addresses; a line that is cut is noticed by both, and comes back by itself."""
     with Bench(
@@ -208,14 +261,20 @@ def test_ppp(guest: Guest, tmp_path: Path) -> None:
     ) as bench:
         host = bench.host
         host.start()
+        given = eql_sent(guest)
         ppp_end(guest, 2)
         host.until_up(2)
         assert [priority(guest, f"ppp{number}") for number in range(2)] == ["115200"] * 2
+        interfaces = ppp_interfaces(guest, 2)
+        before = at_rest(bench, interfaces)
+        assert min(map(min, before)) >= 2, "a request and an answer of IPCP, each way"
         assert len(host.ping(THERE, 3)) == 3
         assert len(guest.ping(HERE, 3)) == 3
         there = transfer(host, guest, THERE)
         back = transfer(guest, host, HERE)
-        print(f"\nPPP slaves: we send {there}\nthe kernel sends {back}")
+        print(f"\nPPP slaves: we send {there}\nthe kernel sends {back}\ncontrol frames: {before}")
+        check_counts(bench, interfaces, before)
+        assert eql_sent(guest) - given == host.status()["bond"]["packets_delivered"]
         flood = Flood(bench, 200, 300, 0.1)
         bench.pacer.say("cut 1")
         cut = time.monotonic()
@@ -232,4 +291,7 @@ def test_ppp(guest: Guest, tmp_path: Path) -> None:
         print(f"while it was cut: {there}, {back}")
         assert there["lost"] < 100, "none at all, where our scheduler had the other line at hand"
         assert 0 < back["lost"] < 100
+        interfaces = ppp_interfaces(guest, 2)
+        before = at_rest(bench, interfaces)
         both_whole(Flood(bench, 40, 800, 0.1).told())
+        check_counts(bench, interfaces, before)

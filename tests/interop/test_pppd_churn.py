@@ -112,6 +112,7 @@ def test_silence(guest: Guest, tmp_path: Path) -> None:
             bench.pacer.say("mend 1")
             pppd.start(1, 57600)
         bench.host.until_up(2)
+        exchange(bench)
 
 
 def test_one_pppd_dies_without_a_word(guest: Guest, tmp_path: Path) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import os
 import random
+import re
 import shutil
 import socket
 import subprocess
@@ -47,11 +49,11 @@ class Ser2net:
 
     def __init__(self, directory: Path, *devices: str) -> None:
         self.ports = [free_port() for _ in devices]
+        self.admin = free_port()
         text = with_devices(shown(PAGE, "yaml")[0], devices)
         self._file = directory / "ser2net.yaml"
-        self._file.write_text(
-            replaced(text, {f"tcp,400{1 + number}": f"tcp,127.0.0.1,{port}" for number, port in enumerate(self.ports)})
-        )
+        changes = {f"tcp,400{1 + number}": f"tcp,127.0.0.1,{port}" for number, port in enumerate(self.ports)}
+        self._file.write_text(replaced(text, {**changes, "127.0.0.1,4000": f"127.0.0.1,{self.admin}"}))
         self.start()
 
     def start(self) -> None:
@@ -70,6 +72,16 @@ class Ser2net:
         """By the page's file."""
         text = replaced(shown(PAGE, "toml")[0], {f":400{1 + at}": f":{port}" for at, port in enumerate(self.ports)})
         return Config.parse(text).make_slaves()
+
+    async def counts(self, kind: int) -> dict[str, int]:
+        """Bytes that ser2net itself has counted on a port, by its own names."""
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.admin)
+        await reader.readuntil(b"-> ")
+        writer.write(f"showport line{kind}\r".encode())
+        said = (await reader.readuntil(b"-> ")).decode()
+        writer.close()
+        await writer.wait_closed()
+        return {name: int(count) for name, count in re.findall(r"bytes (\w+ \w+ \w+): (\d+)", said)}
 
     def kill(self) -> None:
         self.process.kill()
@@ -138,6 +150,41 @@ async def found(near: Master, far: Master) -> None:
             pass
 
 
+@contextlib.asynccontextmanager
+async def counted(bench: Bench, near: Master, far: Master, *kinds: int) -> AsyncIterator[None]:
+    """Meanwhile as many bytes leave each end as arrive at the other, and ser2net counts the same on both its sides.
+
+    Args:
+        bench: of both ends.
+        near: our end.
+        far: the one behind the devices.
+        kinds: of the bond's lines.
+    """
+
+    async def counts() -> list[list[int]]:
+        """Of each way of each line, in the order in which the bytes pass."""
+        ways = []
+        for one, other, kind in zip(near.stats().lines, far.stats().lines, kinds, strict=True):
+            of = await bench.server.counts(kind)
+            ways += [
+                [one.bytes_sent, of["read from TCP"], of["written to device"], other.bytes_received],
+                [other.bytes_sent, of["read from device"], of["written to TCP"], one.bytes_received],
+            ]
+        return ways
+
+    before = await counts()
+    yield
+    moved: list[list[int]] = []
+    for _ in range(50):
+        moved = [[new - old for new, old in zip(*way, strict=True)] for way in zip(await counts(), before, strict=True)]
+        if all(len(set(way)) == 1 for way in moved):
+            break
+        await asyncio.sleep(0.1)
+    else:
+        raise AssertionError(f"the ends count differently: {moved}")
+    assert min(map(min, moved)) > 2000, moved
+
+
 async def exchange(near: Master, far: Master, seed: int = 1) -> None:
     """Packets both ways at once; the same arrives, by its checksum and in its order."""
     payloads = [HARD, b"\xff" * 900, b"\xc0\xdb" * 300] + [random.Random(seed + n).randbytes(1000) for n in range(8)]
@@ -155,15 +202,22 @@ async def exchange(near: Master, far: Master, seed: int = 1) -> None:
     assert there == back == sum_of_all
 
 
+def packets(near: Master, far: Master) -> list[int]:
+    """Sent and received, each way, on the first line."""
+    one, other = near.stats().lines[0], far.stats().lines[0]
+    return [one.packets_sent, other.packets_received, other.packets_sent, one.packets_received]
+
+
 @BOTH
 async def test_packets_both_ways(bench: Bench, kind: int) -> None:
     async with bench.far(kind) as far, Master([bench.server.slaves()[kind]]) as near:
         await found(near, far)
-        sent = near.stats().lines[0].packets_sent
-        received = far.stats().lines[0].packets_received
-        await exchange(near, far)
-        assert near.stats().lines[0].packets_sent - sent == far.stats().lines[0].packets_received - received == 11
-        assert not any(far.stats().lines[0].dropped.values())
+        before = packets(near, far)
+        async with counted(bench, near, far, kind):
+            await exchange(near, far)
+        assert [new - old for new, old in zip(packets(near, far), before, strict=True)] == [11] * 4
+        for master in (near, far):
+            assert not any(master.stats().lines[0].dropped.values())
         assert bench.port_speed(kind) == termios.B115200
 
 
@@ -173,10 +227,11 @@ async def test_both_in_one_bond(bench: Bench) -> None:
     async with Master(far_slaves) as far, Master(bench.server.slaves()) as near, asyncio.timeout(60):
         await asyncio.sleep(0.5)  # until ser2net has opened both devices
         payloads = [bytes([n]) * 1000 for n in range(12)]
-        for one, other in ((near, far), (far, near)):
-            for payload in payloads:
-                await one.send(payload)
-            assert sorted([(await other.receive()).payload for _ in payloads]) == payloads
+        async with counted(bench, near, far, RFC2217, RAW):
+            for one, other in ((near, far), (far, near)):
+                for payload in payloads:
+                    await one.send(payload)
+                assert sorted([(await other.receive()).payload for _ in payloads]) == payloads
         assert all(line.packets_sent > 2 for line in near.stats().lines)
 
 

@@ -6,12 +6,14 @@ All of it is run as an ordinary user: slirp, the pty, and the bond.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import hashlib
 import os
 import random
+import re
 import struct
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from ipaddress import IPv4Address
 from typing import Any
 
@@ -21,7 +23,7 @@ from eqlbond import Master, NetworkUp, OptionRefused, PhaseChanged, SlaveDown
 from tests.aio.memory import drive
 from tests.interop.datagrams import ACK, FIN, ICMP, PSH, RST, SYN, TCP, Datagram, Segment, echo_request, tcp
 from tests.interop.pages import shown, with_devices
-from tests.interop.slirp import HERE, HOST, PROGRAM, Slirp
+from tests.interop.slirp import CONTROL, HERE, HOST, PROGRAM, PROMPT, Slirp
 from tests.interop.users import as_ordinary_user
 
 pytestmark = pytest.mark.interop
@@ -84,6 +86,123 @@ async def ready(master: Master, peer: Slirp) -> None:
     raise AssertionError(f"slirp does not answer; it said {bytes(peer.seen[-2000:])!r}")
 
 
+class Connection:
+    """TCP of the simplest kind: it takes segments in order, and answers each at once."""
+
+    def __init__(self, master: Master, target: str, port: int, of: int) -> None:
+        self._master, self._target, self._ports = master, target, (of, port)
+        self._sequence, self._expected = 1000, 0
+
+    async def _say(self, flags: int, data: bytes = b"") -> None:
+        await self._master.send(tcp(HERE, self._target, self._ports, self._sequence, self._expected, flags, data))
+        self._sequence += len(data)
+
+    async def _heard(self) -> Segment:
+        """The next segment of this connection."""
+        while True:
+            segment = Segment.parse((await receive(self._master, TCP)).payload)
+            if segment.ports == self._ports[::-1]:
+                assert not segment.flags & RST
+                return segment
+
+    async def open(self) -> None:
+        await self._say(SYN)
+        answer = await self._heard()
+        assert answer.flags & (SYN | ACK) == SYN | ACK
+        self._sequence, self._expected = 1001, answer.sequence + 1 & 0xFFFFFFFF
+        await self._say(ACK)
+
+    async def send(self, data: bytes) -> None:
+        for at in range(0, len(data), 1000):
+            await self._say(ACK | PSH, data[at : at + 1000])
+
+    async def receive(self, end: bytes | None = None) -> bytes:
+        """What comes, until it ends so; by default until the peer closes the connection, and then we do."""
+        got = bytearray()
+        while end is None or not got.endswith(end):
+            segment = await self._heard()
+            if segment.sequence == self._expected:
+                got += segment.data
+                self._expected = self._expected + len(segment.data) & 0xFFFFFFFF
+                if segment.flags & FIN:
+                    self._expected = self._expected + 1 & 0xFFFFFFFF
+                    await self._say(ACK | FIN)
+                    return bytes(got)
+            if segment.data:
+                await self._say(ACK)
+        return bytes(got)
+
+
+async def fetch(master: Master, port: int, request: bytes) -> bytes:
+    """What a service of this machine says to that."""
+    connection = Connection(master, HOST, port, 40000)
+    await connection.open()
+    await connection.send(request)
+    return await connection.receive()
+
+
+class Control:
+    """slirp's own command line, which is where it tells what it has counted."""
+
+    def __init__(self, master: Master) -> None:
+        self._master = master
+        self._connection = Connection(master, CONTROL, 23, 40023)
+
+    async def open(self) -> None:
+        await self._connection.open()
+        await self._connection.receive(PROMPT)
+
+    async def _ask(self, what: str, *patterns: str) -> list[int]:
+        """The numbers in that place of its statistics."""
+        await self._connection.send(f"stats {what}\r\n".encode())
+        told = (await self._connection.receive(PROMPT)).decode()
+        found = re.search(".*?".join(patterns), told, re.DOTALL)
+        assert found, told
+        return [int(number) for number in found.groups()]
+
+    async def differences(self) -> list[int]:
+        """By how much slirp's counts of what came exceed ours of what went, in packets and in bytes; and the other way.
+
+        The control frames of PPP are packets to slirp's line, and none to us. The line counts nothing that goes ("0
+        output packets"), so that is taken from its TCP and its ICMP. A question has come when it is answered, and what
+        answers it has not gone then.
+        """
+        while (line := self._master.stats().lines[0]).planned_packets:
+            await asyncio.sleep(0.02)
+        came, size, dropped, bad = await self._ask(
+            "alltty",
+            r"(\d+) input packets received \((\d+) bytes\)",
+            r"(\d+) input packets dropped",
+            r"(\d+) bad input",
+        )
+        assert dropped == bad == 0
+        question = 20 + 20 + len("stats alltty\r\n")
+        replies = (await self._ask("icmp", r"(\d+) ICMP packets sent in reply"))[0]
+        received = self._master.stats().lines[0].packets_received
+        segments = (await self._ask("tcp", r"(\d+) packets sent"))[0]
+        return [came - line.packets_sent - 1, size - line.payload_sent - question, segments + replies - received]
+
+    async def at_rest(self) -> list[int]:
+        """The same, once nothing is on its way."""
+        now = await self.differences()
+        for _ in range(20):
+            before, now = now, await self.differences()
+            if before == now:
+                return now
+        raise AssertionError(f"the counts never come to rest: {before}, {now}")
+
+
+@contextlib.asynccontextmanager
+async def counted(master: Master) -> AsyncIterator[None]:
+    """What goes and comes meanwhile is counted by slirp as it is here."""
+    control = Control(master)
+    await control.open()
+    before = await control.at_rest()
+    yield
+    after = await control.at_rest()
+    assert after == before, f"the ends count differently: {before}, {after}"
+
+
 @real
 async def test_lcp_and_ipcp_are_negotiated() -> None:
     async with slirp("ppp") as peer:
@@ -110,16 +229,17 @@ async def test_pings_are_answered_through_the_bond(kind: str) -> None:
     rng = random.Random(1)
     async with slirp(kind) as peer, bond(peer, kind) as master:
         await ready(master, peer)
-        for number, size in enumerate((0, 1, 56, 500, 1000, 1472), start=1):
-            data = rng.randbytes(size)
-            await master.send(echo_request(HERE, HOST, 77, number, data))
-            while True:
-                answer = await receive(master, ICMP)
-                answer_kind, _, _, identifier, of = struct.unpack_from("!BBHHH", answer.payload)
-                if identifier == 77:
-                    break
-            assert (answer.source, answer.target) == (HOST, HERE)
-            assert (answer_kind, of, answer.payload[8:]) == (0, number, data)
+        async with counted(master):
+            for number, size in enumerate((0, 1, 56, 500, 1000, 1472), start=1):
+                data = rng.randbytes(size)
+                await master.send(echo_request(HERE, HOST, 77, number, data))
+                while True:
+                    answer = await receive(master, ICMP)
+                    answer_kind, _, _, identifier, of = struct.unpack_from("!BBHHH", answer.payload)
+                    if identifier == 77:
+                        break
+                assert (answer.source, answer.target) == (HOST, HERE)
+                assert (answer_kind, of, answer.payload[8:]) == (0, number, data)
         dropped = {reason: n for reason, n in master.stats().lines[0].dropped.items() if n}
         assert len(dropped) <= 2, f"the banner, and no more: {dropped}"
 
@@ -142,7 +262,8 @@ async def test_tcp_to_a_service_of_this_machine(kind: str) -> None:
         async with slirp(kind) as peer, bond(peer, kind) as master:
             assert os.stat(f"/proc/{peer.pid}").st_uid == os.geteuid()
             await ready(master, peer)
-            got = await _fetch(master, port, question)
+            async with counted(master):
+                got = await fetch(master, port, question)
             assert got[:32] == hashlib.sha256(question).digest()
             assert hashlib.sha256(got[32:]).digest() == hashlib.sha256(data).digest()
             line = master.stats().lines[0]
@@ -151,27 +272,3 @@ async def test_tcp_to_a_service_of_this_machine(kind: str) -> None:
     finally:
         server.close()
         await server.wait_closed()
-
-
-async def _fetch(master: Master, port: int, request: bytes) -> bytes:
-    """A connection of the simplest kind: it takes segments in order, and answers each at once."""
-    ports = 40000, port
-    await master.send(tcp(HERE, HOST, ports, 1000, 0, SYN))
-    answer = Segment.parse((await receive(master, TCP)).payload)
-    assert answer.flags & (SYN | ACK) == SYN | ACK
-    sequence, expected = 1001, answer.sequence + 1 & 0xFFFFFFFF
-    await master.send(tcp(HERE, HOST, ports, sequence, expected, ACK))
-    for at in range(0, len(request), 1000):
-        await master.send(tcp(HERE, HOST, ports, sequence, expected, ACK | PSH, request[at : at + 1000]))
-        sequence += len(request[at : at + 1000])
-    got = bytearray()
-    while True:
-        segment = Segment.parse((await receive(master, TCP)).payload)
-        assert not segment.flags & RST
-        if segment.ports == (port, ports[0]) and segment.sequence == expected:
-            got += segment.data
-            expected = expected + len(segment.data) & 0xFFFFFFFF
-            if segment.flags & FIN:
-                await master.send(tcp(HERE, HOST, ports, sequence, expected + 1 & 0xFFFFFFFF, ACK | FIN))
-                return bytes(got)
-        await master.send(tcp(HERE, HOST, ports, sequence, expected, ACK))

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from eqlbond import ConfigurationError, LineError, Master, SerialSlave, Slave, SlaveDown
+from eqlbond import ConfigurationError, DeviceBusy, LineError, Master, SerialSlave, Slave, SlaveDown
 from eqlbond.aio.slave import LINE_INFO, LineInfo
 from eqlbond.modem import (
     AnsweringModem,
@@ -279,6 +279,30 @@ async def test_no_carrier_in_the_middle_of_data_is_data():
     line.send(b"\xc0")
     await asyncio.sleep(5)
     assert not sink.lost.done()
+
+
+@virtual
+async def test_a_line_that_is_closed_at_the_login_is_free_before_it_is_opened_again():
+    line = FakeModem(Exchange(hosts={"1": FakeHost()}), "me")
+
+    async def port(factory):
+        if line._port is not None:
+            raise DeviceBusy("line", "in use")
+        return await line.connect(factory)
+
+    modem = Modem(dial="1", login=Login("Pname", "password", ready="never"), guard_time=2.0)
+    async with Master([slave := Slave(modem.connect(port, "line"))], open_lines=False) as master:
+        opening = asyncio.ensure_future(master.reopen(slave))
+        await asyncio.sleep(5)
+        assert line.state == "online"
+        line.silent = True  # so that hanging up takes all the time that it may
+        master.hang_up(slave)
+        began = now()
+        with pytest.raises(ModemSilent):
+            await master.reopen(slave)
+        assert now() - began > 7
+        with pytest.raises(LineError, match="while it was opened"):
+            await opening
 
 
 @pytest.mark.parametrize("seconds", [0.001, 0.01, 0.02, 0.03, 0.05, 0.1, 1.0, 10.0])

@@ -74,6 +74,31 @@ async def test_addresses_of_ppp_also_when_it_has_ended(tmp_path: Path) -> None:
     assert lines(log) == [f"slave_up {ours} {theirs}", f"slave_down {ours} {theirs}"]
 
 
+@pytest.mark.parametrize("fails", [False, True])
+async def test_what_a_command_builds_on_is_waited_for(
+    tmp_path: Path, fails: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.WARNING, logger="eqlbond")
+    log = tmp_path / "log"
+    order = asyncio.Event()
+
+    async def settled() -> None:
+        await order.wait()
+        assert not lines(log)
+        log.write_text("the addresses are there\n")
+        if fails:
+            raise OSError("no such interface")
+
+    master = Master([Cable().a.slave()])
+    hooks = Hooks(slave_up=write_to(log, "up $EQLBOND_LOCAL6 $EQLBOND_REMOTE6"), slave_down=write_to(log, "down"))
+    async with HookRunner(master, hooks, local6="fd77::1", remote6="fd77::2", before_up=settled), master:
+        await asyncio.sleep(0.05)
+        order.set()
+        await until(lambda: len(lines(log)) == 2)
+    assert lines(log) == ["the addresses are there", "up fd77::1 fd77::2", "down"]
+    assert ("no such interface" in caplog.text) == fails
+
+
 async def test_a_list_is_run_without_a_shell(tmp_path: Path) -> None:
     out = tmp_path / "out"
     program = "import sys; open(sys.argv[1], 'w').write(repr(sys.argv[2:]))"

@@ -237,6 +237,27 @@ async def test_a_line_that_was_given_up_and_is_opened_by_hand_is_watched_again()
         await until(lambda: line.a.opened == 2)
 
 
+@pytest.mark.parametrize("error", [ConfigurationError("device", "a path"), DeviceNotFound("line", "no such device")])
+@virtual
+async def test_an_old_reason_is_forgotten_once_somebody_has_opened_the_line(error: Exception) -> None:
+    line = Cable()
+    line.a.error = error
+    master = Master([slave := line.a.slave()], open_lines=False)
+    async with master, Supervisor(master, NEVER_EARLY) as supervisor:
+        recorder = Recorder(master)
+        await asyncio.sleep(0.1)
+        assert supervisor.state(slave) == ("given up" if isinstance(error, ConfigurationError) else "waiting")
+        mend(line.a)
+        await master.reopen(slave)
+        await asyncio.sleep(2)
+        assert line.a.transport is not None
+        line.a.transport.fail(OSError("hung up"))
+        await until(lambda: line.a.opened == 2, 10)
+        assert recorder.of(Retrying)[-1].reason == "hung up"
+        assert len(recorder.of(GaveUp)) == isinstance(error, ConfigurationError)
+        await recorder.stop()
+
+
 @virtual
 async def test_without_persist_an_established_line_stays_down() -> None:
     line = Cable()
