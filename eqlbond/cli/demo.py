@@ -28,12 +28,14 @@ from eqlbond.cli.transfer import LEAST_MTU, FileReceiver, FileSender
 from eqlbond.codec.slip import Slip
 from eqlbond.core.line_model import LineSpec
 from eqlbond.core.multilink import Multilink
-from eqlbond.exceptions import ConfigurationError
+from eqlbond.exceptions import ConfigurationError, EqlbondError
 from eqlbond.ppp.config import Ppp
 
 _FILE_OF_1995 = 289284
 _DOWN_FOR = 4.0  # seconds that a line is away, where the file takes long enough
 _DOWN_SHARE = 0.2  # of the time that the file takes
+_OPEN_TIME = 10.0  # seconds that lines have to come up, and the time that the slowest one takes for
+_OPEN_BITS = 36000  # so many: PPP's packets, some of them twice, each behind those that came before
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -134,12 +136,29 @@ async def _cut_and_revive(
     screen.note(f"  -- the line of {rate:.0f} bit/s is enslaved again --")
 
 
-async def _wait_for_all(master: Master, slaves: list[SerialSlave]) -> None:
-    """Until every line carries packets."""
-    await master.wait_open(10)
-    async with asyncio.timeout(10):
-        while not all(slave.up for slave in slaves):
-            await asyncio.sleep(0.01)
+def _time_to_open(rates: list[float]) -> float:
+    """Seconds that lines have to come up. PPP takes 17 s at 1200 bit/s, and 30 s at 600."""
+    return _OPEN_TIME + _OPEN_BITS / min(rates)
+
+
+async def _wait_for_all(ends: list[tuple[Master, list[SerialSlave]]], rates: list[float]) -> None:
+    """Until every line carries packets at both ends.
+
+    Raises:
+        EqlbondError: some do not in time; it names them.
+    """
+    limit = _time_to_open(rates)
+    pairs = list(zip(*(slaves for _, slaves in ends), strict=True))
+    try:
+        async with asyncio.timeout(limit):
+            for master, _ in ends:
+                await master.wait_open()
+            while not all(slave.up for pair in pairs for slave in pair):
+                await asyncio.sleep(0.01)
+    except TimeoutError:
+        down = (number for number, pair in enumerate(pairs) if not all(slave.up for slave in pair))
+        names = ", ".join(f"line {number + 1} ({rates[number]:.0f} bit/s)" for number in down)
+        raise EqlbondError(f"not up within {limit:.0f} s: {names or 'the network protocols'}") from None
 
 
 def _sent(slaves: list[SerialSlave], before: list[int]) -> list[int]:
@@ -185,8 +204,7 @@ async def _demo(args: argparse.Namespace, data: bytes) -> dict[str, Any]:
         ):
             sender.append(FileSender(a, data, ordered=args.multilink))
             receiver.append(FileReceiver(b.send_nowait, args.mtu))
-            await _wait_for_all(a, near)
-            await _wait_for_all(b, far)
+            await _wait_for_all([(a, near), (b, far)], rates)
             before = [slave.member.counters.bytes_sent for slave in near]  # by PPP's negotiation
             total = len(sender[0].pieces)
             start = loop.time()

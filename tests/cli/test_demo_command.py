@@ -77,6 +77,23 @@ def test_multilink_brings_all_in_order_and_the_cut_line_comes_back(
     assert 0.2 * seconds[0] < seconds[1] < seconds[0], "negotiated again after the hang-up"
 
 
+def test_lines_that_do_not_come_up_are_named(
+    file: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(demo, "_time_to_open", lambda rates: 0.01)
+    assert main.main(["demo", "--multilink", "--quiet", "--file", str(file), "--rates", "57600,38400"]) == 1
+    told = capsys.readouterr()
+    assert (told.out, told.err.count("\n")) == ("", 1)
+    assert re.search(r"^eqlbond: not up within 0 s: line 1 \(57600 bit/s\), line 2 \(38400 bit/s\)$", told.err.strip())
+
+
+def test_slow_lines_have_more_time() -> None:
+    """PPP takes 17 s at 1200 bit/s, and 30 s at 600."""
+    assert demo._time_to_open([57600.0, 9600.0]) < 15
+    assert demo._time_to_open([57600.0, 1200.0]) > 35
+    assert demo._time_to_open([600.0]) > 60
+
+
 def test_other_options_and_no_cut(file: Path) -> None:
     file.write_bytes(file.read_bytes()[:10_000])
     status, out, err = run(
