@@ -25,6 +25,7 @@ from eqlbond.aio.ptywire import PtyWire
 from eqlbond.aio.slave import SerialSlave
 from eqlbond.cli import options
 from eqlbond.cli.transfer import LEAST_MTU, FileReceiver, FileSender
+from eqlbond.cli.wire import ending_signals
 from eqlbond.codec.slip import Slip
 from eqlbond.core.line_model import LineSpec
 from eqlbond.core.multilink import Multilink
@@ -165,11 +166,24 @@ def _sent(slaves: list[SerialSlave], before: list[int]) -> list[int]:
     return [slave.member.counters.bytes_sent - count for slave, count in zip(slaves, before, strict=True)]
 
 
-async def _demo(args: argparse.Namespace, data: bytes) -> dict[str, Any]:
+def _end_at_signals(signals: list[int]) -> None:
+    """Let signals cancel the current task, so that the ptys' directory goes, as with Ctrl-C; the first is noted."""
     loop = asyncio.get_running_loop()
     me = asyncio.current_task()
-    if me is not None:
-        loop.add_signal_handler(signal.SIGTERM, me.cancel)  # so that the ptys' directory goes, as with Ctrl-C
+
+    def end(number: int) -> None:
+        if me is not None and not signals:  # a terminal that is closed may send two
+            signals.append(number)
+            me.cancel()
+
+    for number in ending_signals():
+        if number != signal.SIGINT:
+            loop.add_signal_handler(number, end, number)
+
+
+async def _demo(args: argparse.Namespace, data: bytes, signals: list[int]) -> dict[str, Any]:
+    _end_at_signals(signals)
+    loop = asyncio.get_running_loop()
     screen = _Screen(args.quiet)
     rates: list[float] = args.rates
     async with PtyWire([LineSpec(rate) for rate in rates]) as wire:
@@ -313,10 +327,11 @@ def run(args: argparse.Namespace) -> int:
             print(f"eqlbond: {args.json}: {error.strerror}", file=sys.stderr)
             return 1
     started = time.monotonic()
+    signals: list[int] = []
     try:
-        figures = asyncio.run(_demo(args, data))
+        figures = asyncio.run(_demo(args, data, signals))
     except asyncio.CancelledError:
-        return 128 + signal.SIGTERM
+        return 128 + signals[0]
     figures["wall_seconds"] = time.monotonic() - started
     _print_table(figures)
     if args.json is not None:

@@ -72,7 +72,8 @@ def _written(status: int) -> int:
         with contextlib.suppress(OSError):  # the rest goes nowhere
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         if not isinstance(error, BrokenPipeError):
-            print(f"eqlbond: standard output: {error.strerror}", file=sys.stderr)
+            with contextlib.suppress(OSError):  # the terminal is gone, for standard error, too
+                print(f"eqlbond: standard output: {error.strerror}", file=sys.stderr)
             return 1
     return status
 

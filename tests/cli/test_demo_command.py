@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 import json
 import os
 import random
@@ -10,7 +9,6 @@ import re
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 
@@ -18,7 +16,7 @@ import pytest
 
 from eqlbond.cli import demo, main
 from eqlbond.cli.transfer import LEAST_MTU
-from tests.cli.commands import interrupt, run, start, wait_for
+from tests.cli.commands import close_the_terminal, interrupt, run, start, wait_for
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the pty wire needs Linux")
 RATES = "230400,115200,57600,38400"
@@ -163,8 +161,12 @@ def test_wrong_options(arguments: list[str], told: str, status: int, capsys: pyt
         assert captured.err.count("\n") == 1
 
 
-def wire_directories() -> set[str]:
-    return set(glob.glob(os.path.join(tempfile.gettempdir(), "eqlbond-wire-*")))
+@pytest.fixture
+def scratch(tmp_path: Path) -> Path:
+    """Where the command makes its ptys' directory; other processes have theirs elsewhere."""
+    path = tmp_path / "scratch"
+    path.mkdir()
+    return path
 
 
 @pytest.mark.parametrize(
@@ -172,20 +174,28 @@ def wire_directories() -> set[str]:
     [
         (signal.SIGINT, "at least", 130),
         (signal.SIGTERM, "at least", 143),
+        (signal.SIGHUP, "at least", 129),
         (signal.SIGINT, "hung up", 130),  # while a line is down
     ],
 )
-def test_interrupted_in_the_middle(file: Path, number: int, when: str, status: int) -> None:
+def test_interrupted_in_the_middle(file: Path, scratch: Path, number: int, when: str, status: int) -> None:
     file.write_bytes(file.read_bytes()[:40_000])
-    before = wire_directories()
-    process = start("demo", "--file", str(file), "--rates", "57600,57600,57600")
+    variables = {"TMPDIR": str(scratch)}
+    process = start("demo", "--file", str(file), "--rates", "57600,57600,57600", variables=variables)
     assert process.stdout is not None
     wait_for(process.stdout, when)
     time.sleep(0.2)
+    assert [path.name[:13] for path in scratch.iterdir()] == ["eqlbond-wire-"]
     got, _, err, took = interrupt(process, number)
     assert (got, err) == (status, "")
     assert took < 10
-    assert wire_directories() <= before
+    assert not list(scratch.iterdir())
+
+
+def test_its_terminal_is_closed(file: Path, scratch: Path) -> None:
+    arguments = ("demo", "--file", str(file), "--rates", "57600,57600")
+    close_the_terminal(*arguments, until=b"B/s", variables={"TMPDIR": str(scratch)})
+    assert not list(scratch.iterdir())
 
 
 def test_nobody_reads_the_output(file: Path) -> None:
