@@ -51,6 +51,7 @@ class Cable:
     def schedule(self) -> None:
         """Have happen what the line says will happen."""
         run, line = self._run, self._line
+        self._up_since = run.origin
         for time in line.cut_at:
             run.at(time, self.cut)
         for time in line.revive_at:

@@ -168,6 +168,8 @@ class Run:
         self.at(0.0, self._begin)
         self.at(_NOT_UP, self._see_that_ppp_is_up)
         self._loop()
+        if self.idle():
+            self.origin = self.clock  # later where no line was open and some still talked
         self.done = False
         for end in self.ends:
             for way in end.ways.values():
@@ -339,7 +341,7 @@ def simulate(
         queue_bytes, queue_time: the bond's limits on what waits, as of `Bundle`.
         flow_of: tells a packet's flow, as of `Bundle`.
         multilink: bundle the lines by PPP Multilink; lines with the default framing have ``Ppp()`` then. PPP links
-            negotiate in the 30 seconds before time 0.
+            negotiate before time 0: for 30 seconds, or until one is open where they still talk then.
         trace: record where each frame went, for timelines.
 
     Raises:

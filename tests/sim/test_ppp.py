@@ -154,6 +154,14 @@ def test_a_workload_that_waits_for_a_lost_packet_ends_the_run(framing, multilink
         simulate([line], RequestResponse(requests=5, response_size=500), multilink=multilink)
 
 
+def test_time_begins_when_a_line_is_open():
+    result = simulate(ppp(57600, latency=10.0), Trace([(0.0, 900)]), mtu=900)
+    assert result.delays[0] == pytest.approx(10 + 910 * 10 / 57600, rel=0.01)
+    assert result.duration == pytest.approx(result.delays[0])
+    assert result.efficiency == pytest.approx(910 * 10 / 57600 / result.duration, rel=0.02)
+    assert max(event.time for _, event in result.events if type(event).__name__ == "SlaveUp") <= 0
+
+
 def test_what_ppp_says_is_counted_for_neither_direction():
     result = simulate(ppp(57600), RequestResponse(requests=1, request_size=900, response_size=900), mtu=900)
     assert result.lines[0].wire_bytes == pytest.approx(910, abs=15)
