@@ -39,7 +39,7 @@ class Air:
             talks.append((start, end))
         flying = self._other.flying
         oldest = flying[0][1] if flying else now
-        while talks[0][1] < oldest:
+        while talks and talks[0][1] < oldest:
             talks.popleft()
 
     def damage(self, data: bytes, arrival: float) -> bytes:

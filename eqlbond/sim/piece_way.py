@@ -68,7 +68,9 @@ class PieceWay(Way):
         self._plain = not (spec.loss or spec.byte_error_rate or line.cut_at or self.checks or run.placed is not None)
 
     def carries_packets(self) -> bool:
-        """Whether anything but control frames is on its way."""
+        """Whether anything but control frames is on its way, or in the middle of going."""
+        if self._teller.rest and self._frame.packet is not None:
+            return True
         return any(
             pieces is _WHOLE or any(piece.frame.packet is not None for piece in pieces) for pieces in self.pieces
         )

@@ -72,7 +72,7 @@ def test_what_a_collision_took_is_said():
 def test_only_what_was_talked_over_is_damaged(talks, bad):
     """Ten bytes of 100 ms each arrive from 1.0 to 2.0."""
     there, here = (Mock(Way, flying=deque(), model=LineModel(LineSpec(100), random.Random(1))) for _ in range(2))
-    there.flying.append((10, 0.0, None))
+    there.flying.append((10, 0.0, 1.0, None))
     air = Air(here, there)
     for start, end in talks:
         air.talk(start, end, start)
@@ -86,6 +86,15 @@ def test_what_was_said_long_ago_is_forgotten():
     for n in range(1000):
         air.talk(2.0 * n, 2.0 * n + 1.0, 2.0 * n)
     assert len(air._talks) == 1
+
+
+def test_what_is_said_before_the_other_begins_does_no_harm():
+    """A fall of the rate moves what waits in the other end's port behind it."""
+    there, here = (Mock(Way, flying=deque(), model=LineModel(LineSpec(100), random.Random(1))) for _ in range(2))
+    there.flying.append((10, 5.0, 6.0, None))
+    air = Air(here, there)
+    air.talk(0.0, 1.0, 0.0)
+    assert air.damage(bytes(10), 6.0) == bytes(10)
 
 
 def test_full_duplex_lines_are_as_before():

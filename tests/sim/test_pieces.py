@@ -88,6 +88,13 @@ def test_a_hung_up_line_loses_what_had_left(pacing):
     assert balanced(result)
 
 
+@pytest.mark.parametrize("line", [SimLine(115200, buffer=50), SimLine(28800, rate_changes=((0.5, 115200),))])
+def test_a_run_does_not_end_amid_a_frame(line):
+    """A port that is empty before it gets the next piece has nothing on its way."""
+    result = simulate([line], Trace([(0.0, 900), (1.0, 900)]), pacing="pieces")
+    assert (result.delivered, result.lost) == (2, {})
+
+
 def test_pieces_have_the_number_of_their_packet():
     packets = Trace([(0.0, 900), (0.0, 40), (0.0, 40), (0.5, 900)])
     result = simulate(
