@@ -31,7 +31,7 @@ class Options:
     """What the command line of a benchmark said."""
 
     quick: bool
-    """Fewer or shorter cases, for CI: under 40 s."""
+    """Fewer or shorter cases, for CI: under 40 s where the benchmark says nothing else."""
     json: Path | None
     """Where the results go as JSON; None: nowhere."""
     extra: argparse.Namespace
@@ -42,17 +42,20 @@ def parse_options(
     description: str | None,
     argv: Sequence[str] | None = None,
     parser: argparse.ArgumentParser | None = None,
+    *,
+    quick: str = "fewer or shorter cases; under 40 s",
 ) -> Options:
     """Parse `--quick` and `--json FILE`, and what `parser` has beside them.
 
-    The first line of `description`, a benchmark's docstring, is the help text. `argv` is by default the command
-    line of the process. A wrong option ends the process with status 2, as argparse does.
+    The first line of `description`, a benchmark's docstring, is the help text, and `quick` is that of `--quick`.
+    `argv` is by default the command line of the process. A wrong option ends the process with status 2, as argparse
+    does.
     """
     if parser is None:
         parser = argparse.ArgumentParser()
     if parser.description is None and description:
         parser.description = description.strip().splitlines()[0]
-    parser.add_argument("--quick", action="store_true", help="fewer or shorter cases; under 40 s")
+    parser.add_argument("--quick", action="store_true", help=quick)
     parser.add_argument("--json", metavar="FILE", type=Path, help="write the results to FILE as JSON, too")
     extra = parser.parse_args(argv)
     return Options(quick=extra.quick, json=extra.json, extra=extra)
@@ -175,9 +178,22 @@ def write_json(path: Path, results: Sequence[Mapping[str, Any]], **meta: Any) ->
     path.write_text(text + "\n", encoding="utf-8")
 
 
-def finish(options: Options, results: Sequence[Mapping[str, Any]], **meta: Any) -> None:
-    """Write the results where `--json` asked for them. Exits with an error where there are none."""
-    if not results:
+def finish(
+    options: Options,
+    results: Sequence[Mapping[str, Any]],
+    also: Mapping[str, Sequence[Mapping[str, Any]]] | None = None,
+    **meta: Any,
+) -> None:
+    """Write the results where `--json` asked for them. Exits with an error where there are none.
+
+    Args:
+        options: the command line's.
+        results: rows that the members which name their case tell apart.
+        also: further rows, which those members would not tell from the results; each a member of its own, by its name.
+        meta: further members.
+    """
+    also = also or {}
+    if not results and not any(also.values()):
         sys.exit("the benchmark has no results")
     if options.json is not None:
-        write_json(options.json, results, quick=options.quick, **meta)
+        write_json(options.json, results, quick=options.quick, **also, **meta)

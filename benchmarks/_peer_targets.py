@@ -6,12 +6,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from benchmarks._harness import Column, Table
-
-Row = dict[str, Any]
+from benchmarks._peer_rows import Row, is_default
 
 
 def judge(results: Sequence[Row]) -> Table:
-    """The targets, each with the kernel's figure of the same run and eqlbond's."""
+    """The targets, each with the kernel's figure of the same run and eqlbond's; `results` has a row for each case."""
     judged = _Judge(results)
     two, four, unequal, slow = [57600] * 2, [57600] * 4, [57600, 14400], [28800, 14400]
     judged.share("TCP, plain, 57600+14400, MTU 900: % of framing", unequal, 900, "eqlbond-plain", 95)
@@ -88,7 +87,7 @@ class _Judge:
         return [
             float(row[key])
             for row in self._results
-            if row["system"] == system and row.get(key) is not None and row["qdisc"] in ("fq_codel", "fq (eqlbond's)")
+            if row["system"] == system and row.get(key) is not None and is_default(row)
             if all(row[name] == value for name, value in wanted.items())
         ]
 

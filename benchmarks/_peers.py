@@ -16,13 +16,16 @@ from types import TracebackType
 from typing import ClassVar, Self
 
 from benchmarks._peer_machines import Machines
+from benchmarks._peer_rows import FAIR
 from tests.interop.linux.guest import DEVICES, Guest, GuestError
 from tests.interop.linux.host import Host
 from tests.interop.linux.pacer import Pacer
 
 NEAR, FAR = "10.9.0.1", "10.9.0.2"
-FAIR, FIFO = "fq_codel", "pfifo_fast"
+FIFO = "pfifo_fast"
 ECHO_INTERVAL, ECHO_FAILURE = 1, 3
+OUTFILL, KEEPALIVE = 1, 3
+"""Of SLIP: whole seconds, as Linux has them; an outfill may take two periods."""
 _TERMIOS = (9600, 19200, 38400, 57600, 115200)
 
 End = Host | Guest
@@ -35,7 +38,8 @@ class System(ABC):
         rates: of the lines, bit/s at 10 bits a byte.
         mtu: of the bond, bytes.
         qdisc: what queues in front of the guests' lines; eqlbond has its own fair queue.
-        echo: whether the ends ask each other for signs of life, one a second, three without an answer being the end.
+        echo: whether the ends look for signs of life. By PPP they ask each other once a second, and three questions
+            without an answer are the end; by SLIP they send something each second, and three seconds without are it.
         ecn: whether TCP at eqlbond's ends offers to have packets marked instead of dropped, as it does by default.
             Linux by itself only accepts it.
     """
@@ -157,6 +161,8 @@ class System(ABC):
         for number, (device, rate) in enumerate(zip(devices, self.rates, strict=True)):
             text += f'[[slave]]\nname = "line{number}"\ndevice = "{device}"\nbaudrate = {rate}\n'
             text += f'framing = "{self.framing}"\n'
+            if self.echo and self.framing == "slip":
+                text += f"outfill = {OUTFILL}\nkeepalive = {KEEPALIVE}\n"
         return text
 
     def _start(self, *hosts: Host) -> None:
@@ -165,12 +171,16 @@ class System(ABC):
         for host in hosts:
             host.until_up(len(self.rates))
 
-    def _eql(self, guest: Guest, here: str, there: str) -> None:
-        """The eql driver over SLIP, in a guest, with the lines' rates as the slaves' speeds."""
-        guest.sh(f"ip link set eql mtu {self.mtu}; ip address add {here} peer {there} dev eql; ip link set eql up")
+    def _eql(self, *guests: tuple[Guest, str, str]) -> None:
+        """The eql driver over SLIP, in guests with these addresses, with the lines' rates as the slaves' speeds."""
+        for guest, here, there in guests:
+            guest.sh(f"ip link set eql mtu {self.mtu}; ip address add {here} peer {there} dev eql; ip link set eql up")
+        keepalive, outfill = (KEEPALIVE, OUTFILL) if self.echo else (0, 0)
+        # A line at both ends before the next one: the kernel hangs it up where it hears nothing for its keepalive.
         for device, rate in zip(DEVICES, self.rates, strict=False):
-            name = guest.spawn(f"peer slip {device} {self.mtu} 0 0").until("sl").split()[0]
-            guest.sh(f"ip link set {name} up; peer eql enslave eql {name} {rate}")
+            for guest, _, _ in guests:
+                name = guest.spawn(f"peer slip {device} {self.mtu} {keepalive} {outfill}").until("sl").split()[0]
+                guest.sh(f"ip link set {name} up; peer eql enslave eql {name} {rate}")
 
 
 class KernelEql(System):
@@ -181,8 +191,7 @@ class KernelEql(System):
     def up(self) -> None:
         near, far = self.near, self.far = self._guest(0), self._guest(1)
         self._join(near.lines, far.lines)
-        self._eql(near, NEAR, FAR)
-        self._eql(far, FAR, NEAR)
+        self._eql((near, NEAR, FAR), (far, FAR, NEAR))
 
 
 class KernelMultilink(System):
@@ -244,7 +253,7 @@ class EqlbondToKernelEql(System):
         far = self.far = self._guest(0)
         self._join(devices, far.lines)
         near = self.near = self._host(room, "near", devices)
-        self._eql(far, FAR, NEAR)
+        self._eql((far, FAR, NEAR))
         self._start(near)
 
 

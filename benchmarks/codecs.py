@@ -1,8 +1,11 @@
 """Speed of the codecs, against sliplib, against a loop over the bytes in Python, and against one in C.
 
-Every contender works on the same payloads, at least 64 different ones: a single one, repeated, flatters the processor's
-branch prediction. Decoders get the same stream in reads of 4096 bytes, as a serial port delivers it. Before anything
-is timed, all must agree on the bytes. Rounds of all contenders alternate; the CPU time of each one's best round counts.
+eqlbond, sliplib and the C loop work on the same payloads, at least 64 different ones: a single one, repeated, flatters
+the processor's branch prediction. The loop in Python, which is slow and hardly depends on that, works on the first of
+them, 24000 bytes at most: 600 payloads of 40 bytes, 2 of 9000. All times are reckoned for a byte. eqlbond's decoders
+and sliplib's get the stream in reads of 4096 bytes, as a serial port delivers it, the loops in one piece. Before
+anything is timed, all must agree on the bytes. Rounds of all contenders alternate; the CPU time of each one's best
+round counts.
 
 `ns_per_byte` is by bytes of payload; `ratio_to` says how many times faster eqlbond is, null where there is nothing to
 compare with. The C loop is compiled here, where there is a compiler, and works on all payloads in one call.
@@ -492,6 +495,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     table.note(
         "kiss, ppp: through their framers, with Packet objects; ppp: ACCM 0, ppp-accm: ACCM ffffffff, both FCS-16"
     )
+    table.note(f"loop: in Python, on the first payloads only, {LOOP_BYTES} bytes at most: 600 of 40 bytes, 2 of 9000")
     table.note(f"C: {compiler} -O2, all payloads in one call" if compiler else "no C compiler was found")
     table.print()
     finish(options, results, read=READ)

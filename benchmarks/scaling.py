@@ -3,6 +3,8 @@
 One bond in memory on a clock of its own: it is always full, and every port takes what its line carries, at the times
 that the bond asks for. Only the sending half is there, which is the one whose work may grow with the number
 of lines; nothing is received. The time is CPU time.
+
+`results` has lines of one rate; the same with lines of mixed rates is under `mixed_rates`.
 """
 
 from __future__ import annotations
@@ -32,7 +34,8 @@ from eqlbond.core.member import Member
 
 COUNTS = (1, 4, 16, 64, 256)
 SIZE = 900
-RATES = (57600, 38400, 28800, 19200)
+EQUAL = (57600,)
+MIXED = (57600, 38400, 28800, 19200)
 SCHEDULERS: dict[str, Callable[[], Scheduler]] = {
     "EarliestDelivery": EarliestDelivery,
     "EarliestDelivery, never hold": lambda: EarliestDelivery(hold="never"),
@@ -101,25 +104,26 @@ def main(argv: Sequence[str] | None = None) -> None:
     options = parse_options(__doc__, argv, parser)
     packets, rounds = (400, 2) if options.quick else (3000, 5)
     names = [options.extra.scheduler] if options.extra.scheduler else list(SCHEDULERS)
-    results = []
-    for rates in ((57600,), RATES):
+    results: dict[Sequence[int], list[dict[str, Any]]] = {EQUAL: [], MIXED: []}
+    for rates, found in results.items():
         for name in names:
             row = [measure(name, count, rates, packets, rounds) for count in COUNTS]
             four = next(result["us_per_packet"] for result in row if result["lines"] == 4)
-            results += [{**result, "ratio_to_4": result["us_per_packet"] / four} for result in row]
+            found += [{**result, "ratio_to_4": result["us_per_packet"] / four} for result in row]
     table = Table(
         f"CPU us a packet of {SIZE} bytes, by the number of lines",
         [Column("scheduler"), Column("rates"), *(Column(f"{n}", ".1f") for n in COUNTS), Column("64 / 4", ".2f")],
     )
-    for start in range(0, len(results), len(COUNTS)):
-        row = results[start : start + len(COUNTS)]
+    every = [*results[EQUAL], *results[MIXED]]
+    for start in range(0, len(every), len(COUNTS)):
+        row = every[start : start + len(COUNTS)]
         costs = [result["us_per_packet"] for result in row]
         ratio = row[COUNTS.index(64)]["ratio_to_4"]
         table.add(row[0]["scheduler"], "+".join(map(str, row[0]["rates"])), *costs, ratio)
     table.note("rates: those of the lines, in turn")
     table.note("Redundant makes two of each packet where there are two lines")
     table.print()
-    finish(options, results, size=SIZE, packets=packets)
+    finish(options, results[EQUAL], also={"mixed_rates": results[MIXED]}, size=SIZE, packets=packets)
 
 
 if __name__ == "__main__":

@@ -147,6 +147,29 @@ def test_finish_writes_only_where_asked(tmp_path):
     assert (document["quick"], document["seed"]) == (True, 7)
 
 
+def test_further_rows_are_members_of_their_own(tmp_path):
+    path = tmp_path / "out.json"
+    finish(parse_options("What it does.", ["--json", str(path)]), [{"x": 1}], also={"others": [{"x": 2}]}, seed=7)
+    document = json.loads(path.read_text())
+    assert (document["results"], document["others"], document["seed"]) == ([{"x": 1}], [{"x": 2}], 7)
+
+
+def test_further_rows_alone_are_enough(tmp_path):
+    path = tmp_path / "out.json"
+    finish(parse_options("What it does.", ["--json", str(path)]), [], also={"others": [{"x": 2}]})
+    assert json.loads(path.read_text())["results"] == []
+    with pytest.raises(SystemExit, match="no results"):
+        finish(parse_options("What it does.", []), [], also={"others": []})
+
+
+def test_a_benchmark_says_what_quick_is(capsys):
+    with pytest.raises(SystemExit, match="0"):
+        parse_options("What it does.", ["--help"], quick="a part of it, within an hour")
+    said = capsys.readouterr().out
+    assert "a part of it, within an hour" in said
+    assert "40 s" not in said
+
+
 def test_finish_wants_results():
     with pytest.raises(SystemExit, match="no results"):
         finish(parse_options("What it does.", []), [])

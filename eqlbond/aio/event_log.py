@@ -27,7 +27,13 @@ class EventLog:
     """Logs what happens, each event at the level that it deserves."""
 
     def __init__(self) -> None:
-        self._told: dict[object, str] = {}  # slaves that cannot be opened: the reason that was told last
+        self._told: dict[object, str] = {}  # slaves that are down: the reason that was told last
+
+    def _level(self, slave: object, reason: str) -> int:
+        """A reason is told aloud when it is new: a line may fail for days."""
+        level = logging.DEBUG if self._told.get(slave) == reason else logging.WARNING
+        self._told[slave] = reason
+        return level
 
     def log(self, event: Event, *, closing: bool) -> None:
         """Log it.
@@ -45,7 +51,8 @@ class EventLog:
             case SlaveDown(slave=slave, reason="closed" | "emancipated" as reason):
                 _log.info("%s is down: %s", slave.name, reason)
             case SlaveDown(slave=slave, reason=reason, reclaimed=reclaimed):
-                _log.warning("%s is down: %s (%d packets taken back)", slave.name, reason, reclaimed)
+                level = self._level(slave, reason)
+                _log.log(level, "%s is down: %s (%d packets taken back)", slave.name, reason, reclaimed)
             case LineTrouble(slave=slave, reason=reason, remedy=remedy):
                 _log.warning("%s drops frames (%s): %s", slave.name, reason, remedy)
             case RateChanged(slave=slave, rate=rate, measured=measured):
@@ -55,9 +62,7 @@ class EventLog:
             case Retrying(slave=slave, delay=delay, attempt=0, reason=reason):
                 _log.info("%s: opened again in %.1f s: %s", slave.name, delay, reason)
             case Retrying(slave=slave, delay=delay, attempt=attempt, reason=reason):
-                # The first time that it fails so, for people; a line may fail for days.
-                level = logging.DEBUG if self._told.get(slave) == reason else logging.WARNING
-                self._told[slave] = reason
+                level = self._level(slave, reason)
                 _log.log(level, "%s: %s; tried again in %.1f s, failed %d times", slave.name, reason, delay, attempt)
             case GaveUp(slave=slave, reason=reason):
                 _log.error("%s: given up: %s", slave.name, reason)

@@ -195,9 +195,9 @@ class Bundle:
             if self._mux is None:
                 # The peer may send packets of the bond's size, whatever it was told when the value was made.
                 config = attrs.evolve(framing, mru=max(framing.mru, self.mtu))
-                return PppConnection(config, self._random, None)
+                return PppConnection(config, self._random, None, member.exchange_time)
             member.stamp = self._number
-            return PppConnection(self._mux.line_config(framing), self._random, self._mux)
+            return PppConnection(self._mux.line_config(framing), self._random, self._mux, member.exchange_time)
         if isinstance(framing, NegotiatedFraming):
             return framing.link(self.mtu)
         if isinstance(framing, WatchedFraming) and (framing.outfill is not None or framing.keepalive is not None):

@@ -39,6 +39,7 @@ from eqlbond.stats import LineStats
 LOW = 0.020
 HIGH = 0.040
 """Seconds of bytes that the port holds: between these (a single byte may be longer)."""
+_EXCHANGE = 400  # bytes: a Configure-Request with all options has about 130 with all its escapes; three and a margin
 MOST_CONTROL = 8192
 """Bytes of control frames that may wait for a port: where a peer asks without end, what comes then is dropped."""
 
@@ -259,6 +260,11 @@ class Member:
     def pause(self) -> None:
         """Carry no packet until `go_up`; the connection stays."""
         _put(self.line, "up", False)
+
+    @property
+    def exchange_time(self) -> float:
+        """Seconds that a request and its answer may take on the line, with what both ends have in front of them."""
+        return _EXCHANGE * self.line.byte_time + 2 * self.line.latency
 
     def queue_control(self, frames: Sequence[bytes]) -> None:
         """Control frames of the link, to go ahead of packets. Beyond `MOST_CONTROL` they are dropped, and counted."""

@@ -120,6 +120,7 @@ class Mux:
             self.reassembler.counters = counters
         self.stirred = True
         self.links[connection] = None
+        self.network.set_least_wait(max(each.exchange_time for each in self.links))
         self.reassembler.add_link(connection, connection.fragments)
         if len(self.links) == 1:
             self._failed = False

@@ -47,12 +47,17 @@ class PppConnection:
         config: the line's options.
         random: for magic numbers, challenges and identifiers.
         mux: the Multilink bundle that it shall join; None: it has a `Network` of its own.
+        exchange_time: seconds that a request and its answer may take on the line; no request is repeated before.
     """
 
-    def __init__(self, config: Ppp, random: RandomSource, mux: Mux | None) -> None:
+    def __init__(self, config: Ppp, random: RandomSource, mux: Mux | None, exchange_time: float = 0.0) -> None:
         self.link = PppLink(config, random)
+        self.link.lcp.least_wait = exchange_time
+        self.exchange_time = exchange_time
         self.mux = mux
         self.network = Network(config, random) if mux is None else None
+        if self.network is not None:
+            self.network.set_least_wait(exchange_time)
         self.failure: str | None = None
         self.joined = False
         self.fragments = LinkCounts()
@@ -77,7 +82,9 @@ class PppConnection:
     @property
     def stirred(self) -> bool:
         """Whether there are control frames or events to take, here or in the bundle."""
-        return bool(self._output or self._news or self.link.stirred or (self.mux is not None and self.mux.stirred))
+        if self._output or self._news or self.link.stirred:
+            return True
+        return bool(self.network.events) if self.network is not None else self.mux is not None and self.mux.stirred
 
     @property
     def finished(self) -> bool:

@@ -65,6 +65,9 @@ class ControlProtocol:
         self._passive = passive
         self._steps: list[bytes | Signal] = []
         self._count = 0
+        self.least_wait = 0.0
+        """Seconds that a request and its answer may take on the line, as far as its owner knows: none is repeated
+        before (RFC 1661 section 4.6 leaves the restart timer to the speed of the link)."""
         self._deadline: float | None = None
         self._identifier = random.randbytes(1)[0]
         self._request_id = -1
@@ -414,7 +417,8 @@ class ControlProtocol:
         self._count -= 1
         # RFC 1661 section 4.6 lets the timer begin low and double: a peer that opened its port a moment after us
         # has missed the first request.
-        self._deadline = now + min(self._restart, self._first * (1 << self._transmissions - 1))
+        wait = min(self._restart, self._first * (1 << self._transmissions - 1))
+        self._deadline = now + max(self.least_wait, wait)
 
     def _send_terminate(self, now: float) -> None:
         if self.state not in (State.CLOSING, State.STOPPING):
@@ -422,7 +426,7 @@ class ControlProtocol:
             self._terminate_id = self.fresh_identifier()
         self.send(control.TERMINATE_REQUEST, self._terminate_id, (self.failure or "").encode()[:80])
         self._count -= 1
-        self._deadline = now + self._timing.restart
+        self._deadline = now + max(self.least_wait, self._timing.restart)
 
     def send(self, code: int, identifier: int, data: bytes) -> None:
         """Put a packet among the steps; data beyond the peer's MRU is cut off."""

@@ -65,6 +65,11 @@ class Network:
         self._retries: dict[int, float] = {}
         self._pause = _RETRY * config.restart
 
+    def set_least_wait(self, seconds: float) -> None:
+        """What `Negotiation.least_wait` is for all of them."""
+        for protocol in self._protocols.values():
+            protocol.least_wait = seconds
+
     @property
     def protocols(self) -> frozenset[int]:
         """The control protocols whose packets belong into `receive`."""

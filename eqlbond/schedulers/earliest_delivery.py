@@ -24,7 +24,7 @@ from eqlbond.schedulers.base import FRAGMENT_HEADERS, Line, Placement
 _LATE = (115.0, 500.0)
 _DELAY = (0.04, 0.3)
 _GRAIN_SHARE = 0.125  # the grain is at most this share of a packet's time on the line
-_MIXED_GRAIN = 0.3  # of the grain, between packets of unlike sizes: there a hold leaves capacity idle
+_MIXED_GRAIN = 0.25  # of the grain, between packets of unlike sizes: there a hold leaves capacity idle
 _LIKE = 0.125  # sizes that differ by no more than this share are alike
 _FRAME_OVERHEAD = 11  # flags, protocol, FCS-32 and the long Multilink header of a fragment
 _SMALLEST = 32  # bytes; a smaller fragment is not worth its frame

@@ -8,7 +8,7 @@ import pytest
 
 from eqlbond.aio.event_log import EventLog
 from eqlbond.aio.slave import Slave
-from eqlbond.events import Emancipated, Retrying, SlaveUp
+from eqlbond.events import Emancipated, Retrying, SlaveDown, SlaveUp
 
 
 async def nowhere(factory: object) -> None:
@@ -39,3 +39,17 @@ def test_a_reason_is_told_aloud_when_it_is_new(caplog: pytest.LogCaptureFixture)
     log.log(Emancipated(0.0, slave), closing=False)
     assert fails(1, "no such device") == logging.WARNING
     assert fails(2, "busy", other) == logging.DEBUG
+
+
+def test_a_line_that_nobody_answers_on_is_down_once(caplog: pytest.LogCaptureFixture) -> None:
+    """A keepalive takes it down again after each opening."""
+    caplog.set_level(logging.INFO, logger="eqlbond")
+    log = EventLog()
+    slave = Slave(nowhere, name="shed")  # type: ignore[arg-type]
+    for _ in range(3):
+        log.log(SlaveDown(0.0, slave, "nothing was received for 3 s"), closing=False)
+        log.log(Retrying(0.0, slave, 1.0, 1, "nothing was received for 3 s", None), closing=False)
+    assert [record.levelno for record in caplog.records] == [logging.WARNING]
+    log.log(SlaveUp(0.0, slave), closing=False)
+    log.log(SlaveDown(0.0, slave, "nothing was received for 3 s"), closing=False)
+    assert [record.levelno for record in caplog.records] == [logging.WARNING, logging.INFO, logging.WARNING]

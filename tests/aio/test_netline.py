@@ -27,6 +27,8 @@ from eqlbond.codec.rfc2217 import (
     escape,
     subnegotiation,
 )
+from eqlbond.modem import Login, Modem
+from eqlbond.modem.testing import Exchange, FakeHost, FakeModem
 from eqlbond.supervise import Supervisor, Watch
 from tests.aio.conftest import Real
 
@@ -311,6 +313,72 @@ def test_a_server_that_goes_takes_the_line_down(real: Real) -> None:
             await master.reopen(slave)
             assert slave.up
             assert server.connections == 2
+        await server.stop()
+
+    real(test)
+
+
+class ModemServer(TerminalServer):
+    """A terminal server with a modem at its serial side, DTR connected."""
+
+    def __init__(self, exchange: Exchange, *, rfc2217: bool) -> None:
+        super().__init__(rfc2217=rfc2217)
+        server = self
+
+        class Attached(FakeModem):
+            def send(self, data: bytes) -> None:
+                server.send(data)
+
+        self.modem = Attached(exchange, "100", guard_time=0.05)
+        self.on_data = self.modem.receive
+
+    def tell(self, command: int, value: bytes) -> None:
+        if command == 5 and value in (b"\x08", b"\x09"):  # SET-CONTROL: DTR on, DTR off
+            self.modem.dtr_changed(value == b"\x08")
+        super().tell(command, value)
+
+
+@pytest.mark.parametrize("scheme", ["rfc2217", "socket"])
+def test_a_modem_at_the_far_port(real: Real, scheme: str) -> None:
+    """Dials, learns the rate, carries packets, hangs up by DTR where the port can be told to; and dials again."""
+
+    async def test() -> None:
+        host = FakeHost("Pname", "hunter2")
+        exchange = Exchange(hosts={"200": host}, report=["CONNECT 28800"])
+        server = ModemServer(exchange, rfc2217=scheme == "rfc2217")
+        modem = server.modem
+        port = await server.listen()
+        slave = NetworkSlave(
+            f"{scheme}://127.0.0.1:{port}",
+            57600,
+            modem=Modem(dial="200", login=Login("Pname", "hunter2"), guard_time=0.05, command_timeout=2.0),
+        )
+
+        def check_hung_up() -> None:
+            assert modem.state == "command"
+            assert modem.commands == ([] if scheme == "rfc2217" else ["ATH"])
+            assert ((5, b"\x09") in server.commands) is (scheme == "rfc2217")
+
+        async with asyncio.timeout(30), Master([slave]) as master:
+            for rate, bits in ((28800, 10), (14400, 8)):
+                assert (slave.rate, slave.member.line.bits_per_byte) == (rate, bits)
+                assert host.asked[-2:] == ["Pname", "hunter2"]
+                assert modem.state == "online"
+                for payload in (b"\x45 packet", HARD):
+                    await master.send(payload)  # the host sends it back
+                    assert (await master.receive()).payload == payload
+                assert (5, b"\x09") not in server.commands
+                modem.commands.clear()
+                if len(exchange.calls) == 1:
+                    await master.drain()  # what has not left by the byte clock is sent again when the line goes
+                    master.hang_up(slave)
+                    await until(lambda: slave.connection is None or slave.connection.lost)
+                    check_hung_up()
+                    server.commands.clear()
+                    exchange.report = ("CONNECT 14400/ARQ",)
+                    await master.reopen(slave)
+        check_hung_up()
+        assert exchange.calls == [("100", "200")] * 2
         await server.stop()
 
     real(test)

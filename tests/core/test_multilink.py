@@ -514,6 +514,20 @@ def test_what_ppp_does_not_permit_is_dropped_also_if_it_came_before_the_lines(mu
     assert stats.queued_bytes == 0
 
 
+@pytest.mark.parametrize("multilink", [None, MULTILINK])
+@pytest.mark.parametrize(("rate", "latency"), [(300, 0.0), (1200, 0.0), (9600, 0.0), (9600, 2.0)])
+def test_slow_lines_come_up_by_the_first_request(multilink: Multilink | None, rate: int, latency: float) -> None:
+    """A request that is repeated before its answer can be there reaches a peer that is open, and both begin anew."""
+    joined = Joined(rate, multilink=multilink, latency=latency)
+    joined.open()
+    # Configure-Request and answer of LCP, and again of IPCP.
+    assert joined.now < 4 * 65 * 10 / rate + 4 * latency + 0.3
+    joined.run(joined.now + 60.0)
+    for end in joined.ends:
+        phases = [event.phase for event in end.events if isinstance(event, PhaseChanged)]
+        assert phases == ["establish", "network"]
+
+
 def test_phases_are_in_the_statistics() -> None:
     joined = Joined(28800, 28800)
 

@@ -43,6 +43,7 @@ RESULTS = {
     "NO DIAL TONE": NoDialtone,
     "DELAYED": CallBarred,
     "BLACKLISTED": CallBarred,
+    "BLACKLIST FULL": CallBarred,
     "ERROR": CommandRefused,
 }
 

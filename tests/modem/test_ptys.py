@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import random
 from typing import Any
 
@@ -10,19 +11,61 @@ import pytest
 
 from eqlbond import DeviceBusy, LineError, Master, SerialSlave
 from eqlbond.lock import LockHeld, UucpLock
-from eqlbond.modem import AnsweringModem, Busy, HungUp, Login, LoginPrompt, Modem, ModemSilent, Transcript
-from eqlbond.modem.testing import Exchange, FakeModem
+from eqlbond.modem import (
+    AnsweringModem,
+    Busy,
+    DialTimeout,
+    HungUp,
+    Login,
+    LoginPrompt,
+    Modem,
+    ModemSilent,
+    NoCarrier,
+    ScriptTimeout,
+    Transcript,
+)
+from eqlbond.modem.report import _FAILURES
+from eqlbond.modem.testing import Exchange, FakeHost, FakeModem
 from tests.aio.memory import drive
+from tests.modem.test_calls import RESULTS
 
 MANNERS: dict[str, Any] = {"guard_time": 0.05, "command_timeout": 2.0}
+# Words of results are in it, but a result is a whole line.
+NOISE = b"\x00\x7f~\xff}#\x11 \xe9\r\n{CONNECTED? NO CARRIER BUSY\r\x8d\xc0"
+
+
+class NoisyModem(FakeModem):
+    """Line noise before and behind everything that it says."""
+
+    def _say(self, result):
+        self.send(NOISE)
+        super()._say(result)
+        self.send(NOISE)
+
+
+class PlayedModem(FakeModem):
+    """Its computer is the test."""
+
+    def __init__(self, *arguments):
+        super().__init__(*arguments)
+        self.heard = b""
+
+    def send(self, data):
+        self.heard += data
 
 
 def real(test):
-    def run(tmp_path):
-        drive(lambda: test(tmp_path), asyncio.new_event_loop)
+    @functools.wraps(test)
+    def run(*arguments, **options):
+        drive(lambda: test(*arguments, **options), asyncio.new_event_loop)
 
-    run.__name__ = test.__name__
     return run
+
+
+async def until(condition):
+    async with asyncio.timeout(10):
+        while not condition():
+            await asyncio.sleep(0.005)
 
 
 def packets(seed, count=8):
@@ -95,6 +138,109 @@ async def test_a_call_carries_packets_both_ways_and_is_made_again(tmp_path):
         assert list(tmp_path.iterdir()) == []
     assert "CONNECT 33600/ARQ" in str(seen)
     assert "hunter2" not in str(seen)
+
+
+def test_the_results_below_are_all_that_a_call_can_fail_with():
+    assert set(RESULTS) == set(_FAILURES)
+
+
+@pytest.mark.parametrize("kind", [FakeModem, NoisyModem])
+@pytest.mark.parametrize("result", RESULTS)
+@real
+async def test_each_result_has_its_exception(tmp_path, result, kind):
+    async with kind(Exchange({"1": result}), "100", guard_time=0.05) as line:
+        slave = SerialSlave(line.path, lock=tmp_path, modem=Modem(dial="1", **MANNERS))
+        with pytest.raises(LineError) as raised:
+            await Master([slave]).open()
+        assert type(raised.value) is RESULTS[result]
+        assert raised.value.result == result
+        assert raised.value.device == line.path
+        assert line.exchange.calls == [("100", "1")]
+        assert line.state == "command"
+        assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("kind", [FakeModem, NoisyModem])
+@real
+async def test_a_call_that_nothing_is_said_about(tmp_path, kind):
+    async with kind(Exchange({"1": None}), "100", guard_time=0.05) as line:
+        slave = SerialSlave(line.path, lock=tmp_path, modem=Modem(dial="1", dial_timeout=0.2, **MANNERS))
+        with pytest.raises(DialTimeout, match=r"within 0\.2 s"):
+            await Master([slave]).open()
+        await until(lambda: line.state == "command")
+        assert line.exchange.calls == [("100", "1")]
+        assert list(tmp_path.iterdir()) == []
+
+
+@real
+async def test_a_login_through_garbage(tmp_path):
+    host = FakeHost("Pname", "hunter2", ready="SLIP starts", garbage=NOISE * 100 + bytes(range(256)))
+    async with NoisyModem(Exchange(hosts={"1": host}), "100", guard_time=0.05) as line:
+        modem = Modem(dial="1", login=Login("Pname", "hunter2", ready="SLIP starts"), **MANNERS)
+        slave = SerialSlave(line.path, 115200, modem=modem)
+        async with Master([slave]) as master:
+            assert host.asked == ["Pname", "hunter2"]
+            assert (slave.rate, slave.member.line.bits_per_byte) == (33600, 8)
+            await master.send(b"\x45 packet")  # the host sends it back
+            async with asyncio.timeout(10):
+                assert (await master.receive()).payload == b"\x45 packet"
+        assert line.state == "command"
+
+
+@pytest.mark.parametrize(
+    ("host", "error", "expected"),
+    [
+        (FakeHost(hang_up_at="login"), NoCarrier, "'ogin'"),
+        (FakeHost(hang_up_at="password"), NoCarrier, "'assword'"),
+        (FakeHost(ready="a line that is not the one"), ScriptTimeout, "'welcome'"),
+    ],
+)
+@real
+async def test_a_login_that_ends_half_way(tmp_path, host, error, expected):
+    async with FakeModem(Exchange(hosts={"1": host}), "100", guard_time=0.05) as line:
+        modem = Modem(dial="1", login=Login("Pname", "password", ready="welcome", timeout=0.5), **MANNERS)
+        with pytest.raises(error, match=expected) as raised:
+            await Master([SerialSlave(line.path, lock=tmp_path, modem=modem)]).open()
+        assert type(raised.value) is error
+        assert line.state == "command"
+        assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("end", "error"), [("drop_call", NoCarrier), ("unplug", HungUp)])
+@real
+async def test_hung_up_while_the_host_keeps_the_caller_waiting(tmp_path, end, error):
+    """The password is sent, and what would say that packets may flow never comes: the carrier goes, or the modem."""
+    host = FakeHost()
+    async with FakeModem(Exchange(hosts={"1": host}), "100", guard_time=0.05) as line:
+        modem = Modem(dial="1", login=Login("Pname", "password", ready="welcome"), **MANNERS)
+        opening = asyncio.ensure_future(Master([SerialSlave(line.path, lock=tmp_path, modem=modem)]).open())
+        await until(lambda: host.stage == "open")
+        getattr(line, end)()
+        with pytest.raises(error) as raised:
+            await asyncio.wait_for(opening, 10)
+        assert type(raised.value) is error
+        assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("said", [[], [b"Pname\r"]], ids=["before the name", "before the password"])
+@real
+async def test_a_caller_hangs_up_half_way(tmp_path, said):
+    exchange = Exchange(ring=0.05)
+    caller = PlayedModem(exchange, "100")
+    async with FakeModem(exchange, "200", guard_time=0.05) as line:
+        modem = AnsweringModem(login=LoginPrompt({"Pname": "hunter2"}), **MANNERS)
+        opening = asyncio.ensure_future(Master([SerialSlave(line.path, lock=tmp_path, modem=modem)]).open())
+        await until(lambda: len(line.commands) >= 3)  # AT, ATZ and the settings
+        caller.receive(b"ATD200\r")
+        await until(lambda: b"login: " in caller.heard)
+        for answer in said:
+            caller.receive(answer)
+            await until(lambda: b"Password: " in caller.heard)
+        caller.drop_call()
+        with pytest.raises(NoCarrier, match="hung up before the " + ("password" if said else "name")):
+            await asyncio.wait_for(opening, 10)
+        assert line.state == "command"
+        assert list(tmp_path.iterdir()) == []
 
 
 @real

@@ -78,6 +78,7 @@ async def test_addresses_of_ppp_also_when_it_has_ended(tmp_path: Path) -> None:
 async def test_what_a_command_builds_on_is_waited_for(
     tmp_path: Path, fails: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level(logging.WARNING, logger="eqlbond")
     log = tmp_path / "log"
     order = asyncio.Event()
 

@@ -97,6 +97,20 @@ async def round_trip(master: Master, payload: bytes) -> None:
         await master.drain()  # what has not left by the byte clock is sent again when the line is cut
 
 
+async def both_carry(master: Master) -> None:
+    """A burst that the far ends send back goes and comes by each of the lines."""
+    before = master.stats().lines
+    payloads = [b"\x45" + bytes([number]) * 500 for number in range(20)]
+    async with asyncio.timeout(20):
+        for payload in payloads:
+            await master.send(payload)
+        got = [(await master.receive()).payload for _ in payloads]
+        await master.drain()
+    assert sorted(got) == payloads
+    for line, was in zip(master.stats().lines, before, strict=True):
+        assert line.packets_received > was.packets_received, line.name
+
+
 async def test_the_holder_of_a_pty_is_killed_and_comes_back(
     tmp_path: Path, far_end: Callable[[str, str], FarEnd]
 ) -> None:
@@ -109,6 +123,7 @@ async def test_the_holder_of_a_pty_is_killed_and_comes_back(
             events = master.events()
             far.kill()
             killed = time.monotonic()
+            os.unlink(device)  # as udev does; the pty's number may be another's soon
             down = await event(events, SlaveDown)
             assert time.monotonic() - killed < 2.0
             assert down.slave is slave
@@ -145,3 +160,38 @@ async def test_a_peer_that_is_killed_behind_a_line_that_stays(far_end: Callable[
                         break
                 except TimeoutError:
                     assert time.monotonic() - returned <= holdoff + 2.0
+
+
+async def test_two_lines_that_are_dead_for_a_minute(tmp_path: Path, far_end: Callable[[str, str], FarEnd]) -> None:
+    """One loses its device, of the other only the peer dies. The bond is down, stays, and comes back by itself."""
+    holdoff = 1.0
+    device = str(tmp_path / "line")
+    async with PtyWire([LineSpec(rate=115200.0)]) as wire:
+        far = [
+            await asyncio.to_thread(far_end, HOLDER, device),
+            await asyncio.to_thread(far_end, PEER, wire.lines[0].b),
+        ]
+        slaves = [
+            SerialSlave(device, 115200, name="pulled out"),
+            SerialSlave(wire.lines[0].a, 115200, framing=Slip(keepalive=1.0), name="left alone"),
+        ]
+        async with Master(slaves) as master, Supervisor(master, Redial(holdoff=holdoff)):
+            await both_carry(master)
+            for each in far:
+                each.kill()
+            os.unlink(device)
+            async with asyncio.timeout(10):
+                while any(slave.up for slave in slaves):
+                    await asyncio.sleep(0.05)
+            await master.send(b"while all were dead")
+            await asyncio.sleep(60.0)
+            assert not master.up
+            for slave, each in zip(slaves, far, strict=True):
+                returned = await asyncio.to_thread(each.start)
+                while not slave.up:
+                    assert time.monotonic() - returned <= holdoff + 2.0, slave.name
+                    await asyncio.sleep(0.02)
+                print(f"{slave.name}: back {time.monotonic() - returned:.2f} s after the return")
+            async with asyncio.timeout(10):
+                assert (await master.receive()).payload == b"while all were dead"
+            await both_carry(master)

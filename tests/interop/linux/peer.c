@@ -427,9 +427,14 @@ static int collect(int argc, char **argv)
 			highest = number;
 		}
 	}
-	printf("{\"received\": %ld, \"lost\": %ld, \"duplicates\": %ld, \"damaged\": %ld, \"out_of_order\": %ld, "
-	       "\"furthest_back\": %ld, \"seconds\": %.3f, \"longest_gap\": %.3f}\n",
-	       received, count - received, duplicates, damaged, late, furthest, last - first, longest);
+	long lowest = 0, end = count; /* of those that are missing, and behind */
+	while (lowest < count && seen[lowest])
+		lowest++;
+	while (end > lowest && seen[end - 1])
+		end--;
+	printf("{\"received\": %ld, \"lost\": %ld, \"span_lost\": %ld, \"duplicates\": %ld, \"damaged\": %ld, "
+	       "\"out_of_order\": %ld, \"furthest_back\": %ld, \"seconds\": %.3f, \"longest_gap\": %.3f}\n",
+	       received, count - received, end - lowest, duplicates, damaged, late, furthest, last - first, longest);
 	return 0;
 }
 
