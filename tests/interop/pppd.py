@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from tests.interop.linux.guest import DEVICES, Guest, Job
 from tests.interop.linux.host import Bench, Datagrams, Host, Transfer
+from tests.interop.pages import replaced, section, shown, with_lines
 from tests.interop.routers import until
 
-PAGE = (Path(__file__).parents[2] / "docs" / "peers" / "pppd.md").read_text()
+PAGE = "pppd.md"
 
 HERE, THERE = "10.9.0.1", "10.9.0.2"
 HERE6, THERE6 = "fd09::1", "fd09::2"
 """Addresses that the tests add: those of PPP are link-local, and need an interface's name."""
 
-CALL, CALLED, LINE = "We call", "We are called", "One line"
-"""The page's sections that have a configuration."""
+CALL, CALLED, LINE, IPV6 = "We call", "We are called", "One line", "IPv6 addresses"
+"""The page's sections that have a configuration, or commands."""
 
 FAST = 115200
 
@@ -30,30 +30,25 @@ LOSS = ("lost", "given up", "incomplete", "orphan", "late", "duplicate", "malfor
 """What a bundle counts that has lost something."""
 
 
-def blocks(section: str, language: str) -> list[str]:
-    """The page's examples of a language in a section."""
-    text = PAGE.split(f"\n## {section}\n")[1].split("\n## ")[0]
-    return re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+def files(title: str) -> dict[str, str]:
+    """pppd's files in a section, by the path that the page names before each."""
+    text = section(PAGE, title)
+    found = re.findall(r"`(/etc/ppp/[^`]+)`[^`]*?^```text\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    assert [content for _, content in found] == shown(PAGE, "text", title), "a block whose path is not told"
+    return dict(found)
 
 
-def changed(text: str, changes: Mapping[str, str]) -> str:
-    """With other values; each of the old ones has to be there."""
-    for old, new in changes.items():
-        assert old in text, old
-        text = text.replace(old, new)
-    return text
-
-
-def ours(section: str, rates: Sequence[int] = (FAST,), **changes: str) -> Callable[[Sequence[str]], str]:
-    """Our file as the page has it, with its first line as often as there are devices.
+def ours(title: str, rates: Sequence[int] = (FAST,), **changes: str) -> Callable[[Sequence[str]], str]:
+    """Our file as the page has it, with as many lines as there are devices.
 
     Args:
-        section: of the page.
+        title: of a section of the page.
         rates: of the lines; where there are fewer than devices, the last one holds for the others.
         changes: tables that get lines of TOML besides, or, for a key that is there, instead.
     """
-    head, _, slave = blocks(section, "toml")[0].partition("[[slave]]")
-    slave = slave.split("[[slave]]")[0].rstrip() + f"\n{changes.pop('slave', '')}\n\n"
+    (text,) = shown(PAGE, "toml", title)
+    head, mark, slaves = text.partition("[[slave]]")
+    slave = changes.pop("slave", "")
     for table, lines in changes.items():
         for line in lines.splitlines():
             key = line.split("=")[0]
@@ -63,45 +58,56 @@ def ours(section: str, rates: Sequence[int] = (FAST,), **changes: str) -> Callab
                 head = head.replace(f"[{table}]\n", f"[{table}]\n{line}\n")
 
     def configure(devices: Sequence[str]) -> str:
-        text = head
-        for number, device in enumerate(devices):
-            rate = rates[min(number, len(rates) - 1)]
-            values = {"line0": f"line{number}", "/dev/ttyUSB0": device, "115200": str(rate)}
-            text += "[[slave]]" + changed(slave, values)
-        return text + '\n[log]\nlevel = "debug"\n'
+        return with_lines(head + mark + slaves, devices, rates, slave) + '[log]\nlevel = "debug"\n'
 
     return configure
 
 
+def add_addresses(bench: Bench) -> None:
+    """The page's commands that give both ends IPv6 addresses besides those of PPP, which need an interface's name."""
+    here, there = shown(PAGE, "sh", IPV6)[0].splitlines()
+    assert HERE6 in here
+    assert THERE6 in there
+    bench.host.sh("sh", "-c", here)
+    bench.guest.sh(there)
+
+
 class Pppd:
-    """The pppds of one bond: `start` runs one, on a line.
+    """The pppds of one bond, by the files and the commands of a section of the page: `start` runs one, on a line.
 
     Args:
-        section: of the page, whose options it takes.
-        changes: of these options; an option by itself is taken away, others are put behind.
+        guest: booted.
+        title: of the section.
+        more: options that are put behind the page's.
+        without: options of the page's that are taken away.
     """
 
-    def __init__(self, guest: Guest, section: str, *more: str, without: Sequence[str] = ()) -> None:
+    def __init__(self, guest: Guest, title: str, *more: str, without: Sequence[str] = ()) -> None:
         self.guest = guest
         self.jobs: dict[int, Job] = {}
-        options, *secrets = blocks(section, "text")
-        lines = options.splitlines()
-        for line in without:
-            lines.remove(line)
-        guest.write("/etc/ppp/peers/eqlbond", "\n".join([*lines, *more]))
-        if secrets:
-            self.secrets(section)
+        commands = shown(PAGE, "sh", title)[0].splitlines()
+        self._commands = [line for line in commands if line.startswith("pppd ")]
+        for path, text in files(title).items():
+            lines = text.splitlines()
+            if path.startswith("/etc/ppp/peers/"):
+                for line in without:
+                    lines.remove(line)
+                lines += [*more, "debug"]
+            guest.write(path, "\n".join(lines))
+        guest.sh("\n".join(["set -e", *(line for line in commands if line not in self._commands)]))
 
-    def secrets(self, section: str) -> None:
-        """Have the secrets of a section of the page, for both ways to use them."""
-        text = blocks(section, "text")[1]
+    def secrets(self, title: str) -> None:
+        """Have the secrets of another section, for CHAP and for PAP."""
+        (text,) = (text for path, text in files(title).items() if path.endswith("-secrets"))
         for kind in ("chap", "pap"):
             self.guest.write(f"/etc/ppp/{kind}-secrets", text)
         self.guest.sh("chmod 600 /etc/ppp/*-secrets")
 
     def start(self, line: int, speed: int = FAST) -> Job:
-        """Run one, on a line; `speed` is what termios is told."""
-        job = self.guest.spawn(f"pppd {DEVICES[line]} {speed} call eqlbond debug")
+        """Run one, on a line; `speed` is what termios is told. Beyond the page's lines its last command goes on."""
+        shown_as = min(line, len(self._commands) - 1)
+        changes = {f"/dev/ttyS{shown_as}": DEVICES[line], str(FAST): str(speed)}
+        job = self.guest.spawn(replaced(self._commands[shown_as], changes))
         self.jobs[line] = job
         return job
 

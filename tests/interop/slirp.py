@@ -13,6 +13,7 @@ import os
 import pty
 import shutil
 import tty
+from collections.abc import Sequence
 
 # Plain `slirp` of Debian 12 exits as soon as it is idle; this one, of the same package, does not.
 PROGRAM = "slirp-fullbolt"
@@ -29,12 +30,18 @@ class Slirp:
 
         async with Slirp("-P") as peer:
             SerialSlave(peer.path, ...)
+
+    Args:
+        options: slirp's.
+        by: a command that becomes slirp, such as ``ip netns exec``.
+        user: whose its tty is; by default that of the tests.
     """
 
-    def __init__(self, *options: str) -> None:
+    def __init__(self, *options: str, by: Sequence[str] = (), user: int = -1) -> None:
         program = shutil.which(PROGRAM)
         assert program, f"{PROGRAM} is not installed: apt-get install slirp"
-        self._command = [program, *options]
+        self._command = [*by, program, *options]
+        self._user = user
         self._process: asyncio.subprocess.Process | None = None
         self._fds: list[int] = []
         self._joints: list[asyncio.Task[None]] = []
@@ -49,6 +56,7 @@ class Slirp:
         self._fds = [theirs, ours, our_tty]
         for fd in (their_tty, our_tty):
             tty.setraw(fd)
+        os.fchown(their_tty, self._user, -1)
         self.path = os.ttyname(our_tty)
         self._process = await asyncio.create_subprocess_exec(
             *self._command, stdin=their_tty, stdout=their_tty, stderr=their_tty, start_new_session=True

@@ -11,7 +11,7 @@ import pytest
 
 from tests.interop.linux.guest import DEVICES, Guest
 from tests.interop.linux.host import Bench, Host, start, transfer
-from tests.interop.pages import replaced, shown, with_devices
+from tests.interop.pages import replaced, shown, with_devices, with_lines
 from tests.interop.routers import until
 
 pytestmark = pytest.mark.interop
@@ -22,25 +22,25 @@ HERE, THERE = "10.9.0.1", "10.9.0.2"
 
 def our_end(devices: Sequence[str], rates: Sequence[int], scheduler: str = "") -> str:
     """The page's file for SLIP, with so many of its lines."""
-    head, line, *_ = shown(PAGE, "toml")[0].split("[[slave]]")
+    text = shown(PAGE, "toml")[0]
     if scheduler:
-        head = replaced(head, {"[bond]": f'[bond]\nscheduler = "{scheduler}"'})
-    slaves = [
-        replaced(line, {"line0": f"line{number}", "/dev/ttyUSB0": device, "115200": str(rate)})
-        for number, (device, rate) in enumerate(zip(devices, rates, strict=True))
-    ]
-    return "[[slave]]".join([head, *slaves])
+        text = replaced(text, {"[bond]": f'[bond]\nscheduler = "{scheduler}"'})
+    return with_lines(text, devices, rates)
 
 
 def attach(guest: Guest, rates: Sequence[int], keepalive: int = 10, outfill: int = 2) -> None:
     """The page's script for SLIP, with so many of its lines."""
-    script = shown(PAGE, "sh")[0]
-    head, *_ = script.partition("enslave sl0 /dev")
-    assert head != script
-    # An emulated UART keeps no time, so its speed is free; 14400 is none of termios' speeds.
-    lines = [f"enslave sl{number} {DEVICES[number]} 115200 {rate}\n" for number, rate in enumerate(rates)]
-    head = replaced(head, {"-k 10 -o 2": f"-k {keepalive} -o {outfill}"})
-    guest.sh(head + "".join(lines))
+    head, *lines = shown(PAGE, "sh")[0].split("enslave sl")
+    script = replaced(head, {"-k 10 -o 2": f"-k {keepalive} -o {outfill}"})
+    for number, rate in enumerate(rates):
+        shown_as = min(number, len(lines) - 1)
+        # An emulated UART keeps no time, so its speed is free; 14400 is none of termios' speeds.
+        changes = {
+            f"{shown_as} /dev/ttyUSB{shown_as} ": f"{number} {DEVICES[number]} ",
+            "115200 115200": f"115200 {rate}",
+        }
+        script += f"enslave sl{replaced(lines[shown_as], changes)}"
+    guest.sh(script)
 
 
 def priority(guest: Guest, slave: str) -> str:
@@ -162,7 +162,9 @@ def test_slip(guest: Guest, tmp_path: Path, rates: Sequence[int], scheduler: str
             assert there["seconds"] * 1.5 < back["seconds"], "eql overloads the slow line, and we do not"
         interfaces = [f"sl{number}" for number in range(len(rates))]
         check_counts(bench, interfaces)
-        assert eql_sent(guest) - given == host.status()["bond"]["packets_delivered"]
+        missing = eql_sent(guest) - given - host.status()["bond"]["packets_delivered"]
+        # What eql has given to a slow line may be dropped by the queue of that interface, which tells nobody.
+        assert 0 <= missing <= (len(set(rates)) > 1) * back["retransmits"], missing
         sent = [guest.counters(interface)["tx_packets"] for interface in interfaces]
         assert min(sent) > 10, "eql uses all of its slaves"
         assert min(line["packets_sent"] for line in host.lines().values()) > 5, "and we use all of our lines"

@@ -8,15 +8,9 @@ import pytest
 
 from tests.interop.linux.guest import Guest
 from tests.interop.linux.host import Bench
-from tests.interop.pppd import CALL, CALLED, FAST, HERE6, LINE, THERE6, Pppd, exchange, ours
+from tests.interop.pppd import CALL, CALLED, FAST, HERE6, LINE, THERE6, Pppd, add_addresses, exchange, ours
 
 pytestmark = pytest.mark.interop
-
-
-def add_addresses(bench: Bench) -> None:
-    """Global IPv6 addresses, since those of PPP are link-local and programs need an interface's name with them."""
-    bench.host.sh("ip", "-6", "address", "add", f"{HERE6}/64", "dev", "eql0", "nodad")
-    bench.guest.sh(f"ip -6 address add {THERE6}/64 dev ppp0")
 
 
 def test_one_line(guest: Guest, tmp_path: Path) -> None:

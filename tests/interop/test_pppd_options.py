@@ -64,9 +64,9 @@ def test_each_end_its_own_way(guest: Guest, tmp_path: Path) -> None:
         exchange(bench)
 
 
-def test_short_numbers_refused(guest: Guest, tmp_path: Path) -> None:
-    """pppd refuses our wish for short numbers; the bundle goes on with long ones."""
-    configure = ours(CALL, bond='multilink = { endpoint = "site7", short = true }')
+def test_short_numbers_and_long_checks_refused(guest: Guest, tmp_path: Path) -> None:
+    """pppd refuses our wish for short numbers and for checks of 32 bits; the bundle goes on without them."""
+    configure = ours(CALL, bond='multilink = { endpoint = "site7", short = true }', ppp="fcs32 = true")
     with Bench(guest, tmp_path, [FAST] * 2, configure) as bench:
         pppd = Pppd(guest, CALL, "nompshortseq")
         bench.host.start()
@@ -74,7 +74,9 @@ def test_short_numbers_refused(guest: Guest, tmp_path: Path) -> None:
         for line in (0, 1):
             theirs, our = pppd.agreed(line)
             assert "<ssnhf>" not in theirs | our
-            assert re.search(r"sent \[LCP ConfRej id=\S+ .*<ssnhf>", pppd.jobs[line].output)
+            said = pppd.jobs[line].output
+            assert re.search(r"sent \[LCP ConfRej id=\S+ .*<ssnhf>", said)
+            assert re.search(r"sent \[LCP ConfRej id=\S+ .*< 09 03 0\d>", said), "FCS alternatives"
         exchange(bench)
 
 

@@ -11,6 +11,8 @@ import re
 import shutil
 import socket
 import subprocess
+import sys
+import tempfile
 import termios
 import time
 from collections.abc import AsyncIterator
@@ -24,10 +26,14 @@ from eqlbond.config import Config
 from eqlbond.core.line_model import LineSpec
 from eqlbond.supervise import Redial, Supervisor
 from tests.interop.pages import replaced, shown, with_devices
+from tests.interop.routers import Router, Wire, ping, serving, until
+from tests.interop.users import as_ordinary_user
+
+SER2NET = shutil.which("ser2net", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
 
 pytestmark = [
     pytest.mark.interop,
-    pytest.mark.skipif(shutil.which("ser2net", path="/usr/sbin:/usr/bin:/sbin:/bin") is None, reason="no ser2net"),
+    pytest.mark.skipif(SER2NET is None, reason="no ser2net"),
 ]
 
 PAGE = "ser2net.md"
@@ -58,8 +64,7 @@ class Ser2net:
 
     def start(self) -> None:
         self.process = subprocess.Popen(
-            ["ser2net", "-n", "-u", "-c", str(self._file)],
-            env={**os.environ, "PATH": os.environ.get("PATH", "") + ":/usr/sbin"},
+            [str(SER2NET), "-n", "-u", "-c", str(self._file)],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
@@ -118,14 +123,20 @@ class Bench:
             os.close(fd)
 
 
-@pytest.fixture
-async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
+@contextlib.asynccontextmanager
+async def benched(directory: Path) -> AsyncIterator[Bench]:
     async with PtyWire([LineSpec(rate=float(RATE))] * 2) as wire:
-        server = Ser2net(tmp_path, wire.lines[RFC2217].a, wire.lines[RAW].a)
+        server = Ser2net(directory, wire.lines[RFC2217].a, wire.lines[RAW].a)
         try:
             yield Bench(wire, server)
         finally:
             server.kill()
+
+
+@pytest.fixture
+async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
+    async with benched(tmp_path) as made:
+        yield made
 
 
 async def found(near: Master, far: Master) -> None:
@@ -221,8 +232,7 @@ async def test_packets_both_ways(bench: Bench, kind: int) -> None:
         assert bench.port_speed(kind) == termios.B115200
 
 
-async def test_both_in_one_bond(bench: Bench) -> None:
-    """The page's file as it is; the lines keep no order between them, so what arrives is sorted."""
+async def both_in_one_bond(bench: Bench) -> None:
     far_slaves = [SerialSlave(line.b, RATE) for line in bench.wire.lines]
     async with Master(far_slaves) as far, Master(bench.server.slaves()) as near, asyncio.timeout(60):
         await asyncio.sleep(0.5)  # until ser2net has opened both devices
@@ -233,6 +243,66 @@ async def test_both_in_one_bond(bench: Bench) -> None:
                     await one.send(payload)
                 assert sorted([(await other.receive()).payload for _ in payloads]) == payloads
         assert all(line.packets_sent > 2 for line in near.stats().lines)
+
+
+def test_both_in_one_bond_without_root() -> None:
+    """The page's lines as they are; they keep no order between them, so what arrives is sorted."""
+
+    async def all_of_it(directory: str) -> None:
+        async with benched(Path(directory)) as bench:
+            await both_in_one_bond(bench)
+
+    def run() -> None:
+        with tempfile.TemporaryDirectory() as directory:
+            asyncio.run(all_of_it(directory))
+
+    as_ordinary_user(run)
+
+
+FETCH = """
+import hashlib, sys, urllib.request
+with urllib.request.urlopen(sys.argv[1], timeout=30) as answer:
+    print(hashlib.sha256(answer.read()).hexdigest())
+"""
+
+
+def test_a_router_at_each_end(tmp_path: Path) -> None:
+    """The page's three files, with nothing changed but the devices: `eqlbond run`, ser2net, and `eqlbond run`."""
+    file = tmp_path / "file"
+    file.write_bytes(random.Random(6).randbytes(20_000))
+    server, lines = tmp_path / "ser2net.yaml", tmp_path / "lines"
+    ends = {"near": "10.9.0.1", "far": "10.9.0.2"}
+    with contextlib.ExitStack() as stack:
+        wire = Wire(lines, f"{RATE},{RATE}")
+        stack.callback(wire.close)
+        devices = {end: [str(lines / f"{name}.{end}") for name in wire.names] for end in "ab"}
+        near_file, far_file = shown(PAGE, "toml")
+        routers = []
+        for end, text in (("near", near_file), ("far", with_devices(far_file, devices["b"]))):
+            routers.append(Router(tmp_path, end, f'{text}\n[control]\nsocket = "{end}.sock"\n'))
+            stack.callback(routers[-1].remove)
+        near, far = routers
+        server.write_text(with_devices(shown(PAGE, "yaml")[0], devices["a"]))
+        near.sh("ip", "link", "set", "lo", "up")
+        # Without an address beside 127.0.0.1 ser2net finds none to listen at (AI_ADDRCONFIG).
+        near.sh("ip", "address", "add", "192.0.2.1/32", "dev", "lo")
+        near.spawn(str(SER2NET), "-n", "-u", "-c", str(server))
+        until(lambda: all(f":400{port}" in near.sh("ss", "-ltn") for port in (1, 2)), 15)
+        for router in routers:
+            router.start()
+        until(lambda: near.up(2) and far.up(2))
+        time.sleep(0.5)  # until ser2net has opened both devices
+        for router, other in ((near, "far"), (far, "near")):
+            assert len(ping(router, ends[other], 5, 0.1, 1400)) == 5
+        for router, other, source in ((near, "far", far), (far, "near", near)):
+            with serving(source, tmp_path, ends[other]) as served:
+                got = router.sh(sys.executable, "-c", FETCH, f"{served}/file").strip()
+            assert got == hashlib.sha256(file.read_bytes()).hexdigest()
+        for router in routers:
+            told = {line["name"]: line["packets_sent"] for line in router.status()["bond"]["lines"]}
+            assert sorted(told) == ["line0", "line1"]
+            assert min(told.values()) > 2, told
+            assert router.terminate()[0] == 0
 
 
 async def test_the_rate_changes_over_rfc2217(bench: Bench) -> None:

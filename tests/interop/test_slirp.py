@@ -1,6 +1,6 @@
 """Against slirp, a userland network that speaks PPP and SLIP on a tty and that nobody here wrote.
 
-All of it is run as an ordinary user: slirp, the pty, and the bond.
+All of it is run as an ordinary user: slirp, the pty, and the bond; but for `eqlbond run`, which makes an interface.
 """
 
 from __future__ import annotations
@@ -13,8 +13,10 @@ import os
 import random
 import re
 import struct
-from collections.abc import AsyncIterator, Awaitable, Callable
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from ipaddress import IPv4Address
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,8 +25,9 @@ from eqlbond import Master, NetworkUp, OptionRefused, PhaseChanged, SlaveDown
 from tests.aio.memory import drive
 from tests.interop.datagrams import ACK, FIN, ICMP, PSH, RST, SYN, TCP, Datagram, Segment, echo_request, tcp
 from tests.interop.pages import shown, with_devices
+from tests.interop.routers import Router, ping, serving, until
 from tests.interop.slirp import CONTROL, HERE, HOST, PROGRAM, PROMPT, Slirp
-from tests.interop.users import as_ordinary_user
+from tests.interop.users import NOBODY, as_ordinary_user
 
 pytestmark = pytest.mark.interop
 
@@ -49,16 +52,21 @@ def real(test: Callable[..., Awaitable[None]]) -> Callable[..., None]:
 BOTH = pytest.mark.parametrize("kind", KINDS)
 
 
-def slirp(kind: str) -> Slirp:
+def slirp(kind: str, *by: str, user: int = -1) -> Slirp:
     """By the page's command."""
     program, *options = shown(PAGE, "sh")[KINDS.index(kind)].split()
     assert program == PROGRAM
-    return Slirp(*options)
+    return Slirp(*options, by=by, user=user)
+
+
+def ours(peer: Slirp, kind: str) -> str:
+    """The page's file."""
+    return with_devices(shown(PAGE, "toml")[KINDS.index(kind)], [peer.path])
 
 
 def bond(peer: Slirp, kind: str) -> Master:
     """Of the page's file, in the page's way."""
-    master: Master = PROGRAM_OF_PAGE["bond"](with_devices(shown(PAGE, "toml")[KINDS.index(kind)], [peer.path]))
+    master: Master = PROGRAM_OF_PAGE["bond"](ours(peer, kind))
     return master
 
 
@@ -272,3 +280,65 @@ async def test_tcp_to_a_service_of_this_machine(kind: str) -> None:
     finally:
         server.close()
         await server.wait_closed()
+
+
+ELSEWHERE = "192.0.2.1"
+"""An address that the namespace of slirp has, and that of the router has no other way to than its default route."""
+
+FETCH = """
+import hashlib, sys, urllib.request
+with urllib.request.urlopen(sys.argv[1], timeout=30) as answer:
+    print(hashlib.sha256(answer.read()).hexdigest())
+"""
+
+
+@contextlib.contextmanager
+def world(directory: Path) -> Iterator[Router]:
+    """A network namespace for slirp, with nothing but itself in it."""
+    made = Router(directory, "world", "")
+    try:
+        made.sh("ip", "link", "set", "lo", "up")
+        made.sh("ip", "address", "add", f"{ELSEWHERE}/32", "dev", "lo")
+        yield made
+    finally:
+        made.remove()
+
+
+@BOTH
+async def test_a_router_has_its_default_route_by_slirp(kind: str, tmp_path: Path) -> None:
+    """`eqlbond run` by the page's file, which takes root; slirp is an ordinary user's process in another namespace."""
+    web = tmp_path / "web"
+    web.mkdir()
+    data = random.Random(4).randbytes(20_000)
+    (web / "file").write_bytes(data)
+
+    def check(router: Router, outside: Router) -> None:
+        router.start()
+        until(lambda: router.up(1))
+        until(lambda: answered(router))
+        assert len(ping(router, HOST, 3, size=1400)) == 3
+        assert f"{HERE} peer {HOST}" in router.sh("ip", "address", "show", "dev", "eql0")
+        assert router.sh("ip", "route", "show", "default").startswith("default dev eql0")
+        with serving(outside, web, "0.0.0.0") as served:
+            for address in (HOST, ELSEWHERE):
+                got = router.sh(sys.executable, "-c", FETCH, served.replace("0.0.0.0", address) + "/file")
+                assert got.strip() == hashlib.sha256(data).hexdigest()
+        assert router.terminate()[0] == 0
+        assert router.interfaces() == ["lo"]
+
+    with world(tmp_path) as outside:
+        ordinary = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"]
+        async with slirp(kind, *outside.inside, *ordinary, user=NOBODY) as peer:
+            router = Router(tmp_path, "router", f'{ours(peer, kind)}\n[control]\nsocket = "router.sock"\n')
+            try:
+                await asyncio.to_thread(check, router, outside)
+                assert os.stat(f"/proc/{peer.pid}").st_uid == NOBODY
+            finally:
+                router.remove()
+
+
+def answered(router: Router) -> bool:
+    """Whether slirp answers: over SLIP nothing else tells that its banner is over."""
+    with contextlib.suppress(AssertionError):
+        return bool(router.sh("ping", "-n", "-c", "1", "-W", "1", HOST))
+    return False
