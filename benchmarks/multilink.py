@@ -16,6 +16,7 @@ from typing import Any
 
 from benchmarks._harness import Column, Table, finish, parse_options
 from eqlbond import Line, Master, Multilink, Packet, Placement, Ppp, Scheduler, SerialSlave
+from eqlbond.aio.ptywire import PtyWire
 from eqlbond.aio.wireprocess import WireProcess
 from eqlbond.core.line_model import LineSpec
 from eqlbond.sim import Bulk, SimLine, Trace, simulate
@@ -37,6 +38,12 @@ FAULTS: dict[str, dict[str, Any]] = {
     "every packet twice": {},
     "all of them": {"loss": 0.01, "jitter": 0.1, "byte_error_rate": 2e-5, "cut_at": (8.0,), "revive_at": (14.0,)},
 }
+
+REAL: dict[str, tuple[dict[str, Any], bool]] = {
+    "jitter, byte errors, a hang-up": ({"jitter": 0.1, "byte_error_rate": 2e-5}, False),
+    "the same, every packet twice": ({"jitter": 0.1, "byte_error_rate": 2e-5}, True),
+}
+"""On ptys: what the lines do, and whether each packet goes twice."""
 
 
 class Twice:
@@ -213,17 +220,76 @@ async def _on_ptys(rates: Sequence[int], size: int, load: str, total: int) -> di
     )
 
 
+async def _through_faults(name: str, spec: dict[str, Any], twice: bool, total: int) -> dict[str, Any]:
+    """Packets of 900 bytes over ptys with jitter and byte errors, one of which is hung up and comes back meanwhile."""
+    loop = asyncio.get_running_loop()
+    rng = random.Random(1995)
+    async with PtyWire([LineSpec(rate, **spec) for rate in UNEQUAL], seed=1995) as wire:
+        sides = [
+            [
+                SerialSlave(getattr(line, end), 115200, rate=rate, framing=Ppp(), name=f"{end}{number}: {rate}")
+                for number, (line, rate) in enumerate(zip(wire.lines, UNEQUAL, strict=True))
+            ]
+            for end in ("a", "b")
+        ]
+        sent: dict[int, tuple[bytes, float]] = {}
+        receiver = _Receiver(sent)
+        scheduler = Twice() if twice else None
+        async with (
+            Master(sides[0], scheduler=scheduler, mtu=900, multilink=Multilink()) as sender,
+            Master(sides[1], mtu=900, multilink=Multilink(), on_packets=receiver.take) as far,
+        ):
+            async with asyncio.timeout(30):
+                while not all(slave.up for side in sides for slave in side):
+                    await asyncio.sleep(0.05)
+
+            async def cut() -> None:
+                wire.lines[1].cut()
+                await asyncio.sleep(1.5)
+                wire.lines[1].revive()
+                for master, side in ((sender, sides[0]), (far, sides[1])):
+                    await master.reopen(side[1])
+
+            cutting: asyncio.Task[None] | None = None
+            for number in range(total):
+                payload = _NUMBER.pack(number) + rng.randbytes(900 - _NUMBER.size)
+                sent[number] = payload, loop.time()
+                await sender.send(payload, protocol=0x21)
+                if number == total // 3:
+                    cutting = asyncio.ensure_future(cut())
+            await sender.drain()
+            assert cutting is not None
+            await cutting
+            while loop.time() < receiver.last + 3.0:  # longer than the patience with what is missing
+                await asyncio.sleep(0.1)
+    return _row(
+        UNEQUAL,
+        900,
+        name,
+        real_time=True,
+        latency=sum(receiver.latencies) / len(receiver.latencies),
+        out_of_order=receiver.out_of_order,
+        damaged=receiver.damaged,
+        lost=total - len(receiver.latencies) - receiver.damaged,
+    )
+
+
 async def _real(quick: bool) -> list[dict[str, Any]]:
-    gate = asyncio.Semaphore(4)  # the lines are slow; the machine must not be busy
+    gate = asyncio.Semaphore(6)  # the lines are slow; the machine must not be busy
 
     async def one(rates: Sequence[int], size: int, load: str, total: int) -> dict[str, Any]:
         async with gate:
             return await _on_ptys(rates, size, load, total)
 
-    size = 150_000 if quick else FILE
+    async def faulty(name: str, spec: dict[str, Any], twice: bool, total: int) -> dict[str, Any]:
+        async with gate:
+            return await _through_faults(name, spec, twice, total)
+
+    size, faults = (150_000, 100) if quick else (FILE, 320)
     rows = await asyncio.gather(
         *(one([LATENCY_RATE] * count, LATENCY_SIZE, "idle", 6 if quick else 15) for count in (1, 2, 3, 4)),
         *(one(rates, mtu, "bulk", size // mtu) for rates in (EQUAL, UNEQUAL) for mtu in (900, 1500)),
+        *(faulty(f"bulk, {name}", *options, faults // (2 if options[1] else 1)) for name, options in REAL.items()),
     )
     one_line = rows[0]["latency_ms"]
     for row in rows[:4]:

@@ -44,6 +44,8 @@ _LONGEST_LINE: Final = 1000
 _MOST_LINES: Final = 200  # of one run go to the log
 _MOST_WAITING: Final = 2
 _MERCY: Final = 1.0  # seconds between SIGTERM and SIGKILL
+_MOST_AFTERWARDS: Final = 1 << 20  # bytes from what a command has left behind; then nobody reads it any more
+_MOST_LEFT_OPEN: Final = 32  # pipes of that kind; the oldest goes
 
 
 def _command(instance: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
@@ -97,7 +99,8 @@ class HookRunner:
     For one slave, and for the bond itself, commands run one after the other in the order of events; those of different
     slaves side by side. A slave that goes up and down again and again while a command of its runs gets the last
     change, and the ones between that undo each other are left out. A command that fails, hangs or is not there
-    is reported by a `HookFailed` event and in the log ``eqlbond.hooks``, which also has what commands print.
+    is reported by a `HookFailed` event and in the log ``eqlbond.hooks``, which also has what commands print, and what
+    the programs print that they leave in the background, as long as the runner is at work.
 
     The arguments are interface, device, speed, local address and remote address, as pppd's ip-up has them; one that
     is not known is an empty string. The environment is that of this process, and:
@@ -156,6 +159,7 @@ class HookRunner:
         self._up: dict[Slave | None, Addresses] = {}  # what is up by the events; None: the bond
         self._waiting: dict[Slave | None, deque[_Job]] = {}
         self._workers: dict[Slave | None, asyncio.Task[None]] = {}
+        self._left_open: dict[_Output, None] = {}  # of commands that have ended; in order
         self._listener: asyncio.Task[None] | None = None
         self._stream: EventStream | None = None
 
@@ -184,6 +188,11 @@ class HookRunner:
                 worker.cancel()
             await asyncio.gather(listener, *self._workers.values(), return_exceptions=True)
             raise
+        finally:
+            outputs = list(self._left_open)
+            for output in outputs:
+                output.close()
+            await asyncio.gather(*(output.ended for output in outputs))
 
     async def _listen(self, stream: EventStream) -> None:
         async for event in stream:
@@ -281,30 +290,56 @@ class HookRunner:
             words = ("/bin/sh", "-c", job.command, "eqlbond", *job.arguments)
         else:
             words = (*job.command, *job.arguments)
-        # A pipe of our own: a child that the command leaves behind may hold it open, and is not waited for.
-        ours, theirs = os.pipe()
         output = _Output(job.hook)
-        pipe, _ = await asyncio.get_running_loop().connect_read_pipe(lambda: output, os.fdopen(ours, "rb", 0))
         try:
-            try:
-                process = await asyncio.create_subprocess_exec(
-                    *words,
-                    stdin=asyncio.subprocess.DEVNULL,
-                    stdout=theirs,
-                    stderr=theirs,
-                    env=environment,
-                    start_new_session=True,
-                )
-            except (OSError, ValueError) as error:
-                return f"cannot be run: {getattr(error, 'strerror', None) or error}"
-            finally:
-                os.close(theirs)
+            process = await self._start(words, environment, output)
+        except (OSError, ValueError) as error:
+            return f"cannot be run: {getattr(error, 'strerror', None) or error}"
+        try:
             problem = await self._wait(process)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(asyncio.shield(output.ended), 0.1)
-            return None if problem is None else problem + output.last()
+        except BaseException:
+            output.close()
+            raise
+        self._leave(output)
+        return None if problem is None else problem + output.last()
+
+    @staticmethod
+    async def _start(
+        words: tuple[str, ...], environment: dict[str, str], output: _Output
+    ) -> asyncio.subprocess.Process:
+        # A pipe of our own: a child that the command leaves behind may hold it open, and is not waited for.
+        ours, theirs = os.pipe()
+        source = os.fdopen(ours, "rb", 0)
+        try:
+            await asyncio.get_running_loop().connect_read_pipe(lambda: output, source)
+            return await asyncio.create_subprocess_exec(
+                *words,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=theirs,
+                stderr=theirs,
+                env=environment,
+                start_new_session=True,
+            )
+        except BaseException:
+            output.close()
+            source.close()
+            raise
         finally:
-            pipe.close()
+            os.close(theirs)
+
+    def _leave(self, output: _Output) -> None:
+        """Read on what the programs print that an ended command has left behind: without a reader they would die."""
+        if output.ended.done():
+            return
+        output.left = True
+        self._left_open[output] = None
+        output.ended.add_done_callback(lambda _: self._left_open.pop(output, None))
+        if len(self._left_open) > _MOST_LEFT_OPEN:
+            oldest = next(iter(self._left_open))
+            del self._left_open[oldest]
+            oldest.close()
 
     async def _wait(self, process: asyncio.subprocess.Process) -> str | None:
         """Wait for the command's end, or end it; returns what went wrong, or None."""
@@ -336,12 +371,29 @@ class _Output(asyncio.Protocol):
 
     def __init__(self, hook: str) -> None:
         self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.left = False
+        """Whether the command has ended, and others have its output."""
         self._hook = hook
+        self._pipe: asyncio.BaseTransport | None = None
         self._line = b""
         self._last = b""
         self._lines = 0
+        self._afterwards = 0
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._pipe = transport
+
+    def close(self) -> None:
+        """Read no more; `ended` tells when the pipe is closed."""
+        if self._pipe is not None:
+            self._pipe.close()
 
     def data_received(self, data: bytes) -> None:
+        if self.left:
+            self._afterwards += len(data)
+            if self._afterwards > _MOST_AFTERWARDS:
+                _log.warning("%s: what it has left in the background prints too much: not read any more", self._hook)
+                self.close()
         *lines, rest = (self._line + data).split(b"\n")
         for line in lines:
             self._take(line)

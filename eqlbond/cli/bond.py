@@ -22,7 +22,7 @@ from typing import Any, cast
 from eqlbond.aio.master import Master
 from eqlbond.cli import options
 from eqlbond.events import SlaveDown, SlaveUp
-from eqlbond.exceptions import ConfigurationError, LineError, PacketTooBig, QueueFull
+from eqlbond.exceptions import BondClosed, ConfigurationError, LineError, PacketTooBig, QueueFull
 from eqlbond.packet import Packet
 
 _LENGTH = struct.Struct("!H")
@@ -103,8 +103,8 @@ class _UdpPipe(asyncio.DatagramProtocol):
         if not data:  # SLIP carries none
             self.empty += 1
             return
-        # A full queue drops, as a router does; the bond counts it.
-        with contextlib.suppress(QueueFull, PacketTooBig):
+        # A full queue drops, as a router does; the bond counts it. One that is closed takes no more: the command ends.
+        with contextlib.suppress(QueueFull, PacketTooBig, BondClosed):
             self._master.send_nowait(data)
 
     def error_received(self, exc: Exception) -> None:

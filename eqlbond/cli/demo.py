@@ -25,15 +25,18 @@ from eqlbond.aio.ptywire import PtyWire
 from eqlbond.aio.slave import SerialSlave
 from eqlbond.cli import options
 from eqlbond.cli.transfer import LEAST_MTU, FileReceiver, FileSender
+from eqlbond.cli.wire import ending_signals
 from eqlbond.codec.slip import Slip
 from eqlbond.core.line_model import LineSpec
 from eqlbond.core.multilink import Multilink
-from eqlbond.exceptions import ConfigurationError
+from eqlbond.exceptions import ConfigurationError, EqlbondError
 from eqlbond.ppp.config import Ppp
 
 _FILE_OF_1995 = 289284
 _DOWN_FOR = 4.0  # seconds that a line is away, where the file takes long enough
 _DOWN_SHARE = 0.2  # of the time that the file takes
+_OPEN_TIME = 10.0  # seconds that lines have to come up, and the time that the slowest one takes for
+_OPEN_BITS = 12000  # so many; PPP takes some 2200, where no packet is lost
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -134,23 +137,53 @@ async def _cut_and_revive(
     screen.note(f"  -- the line of {rate:.0f} bit/s is enslaved again --")
 
 
-async def _wait_for_all(master: Master, slaves: list[SerialSlave]) -> None:
-    """Until every line carries packets."""
-    await master.wait_open(10)
-    async with asyncio.timeout(10):
-        while not all(slave.up for slave in slaves):
-            await asyncio.sleep(0.01)
+def _time_to_open(rates: list[float]) -> float:
+    """Seconds that lines have to come up. PPP takes 1.8 s at 1200 bit/s, 7 s at 300, and 19 s at 110."""
+    return _OPEN_TIME + _OPEN_BITS / min(rates)
+
+
+async def _wait_for_all(ends: list[tuple[Master, list[SerialSlave]]], rates: list[float]) -> None:
+    """Until every line carries packets at both ends.
+
+    Raises:
+        EqlbondError: some do not in time; it names them.
+    """
+    limit = _time_to_open(rates)
+    pairs = list(zip(*(slaves for _, slaves in ends), strict=True))
+    try:
+        async with asyncio.timeout(limit):
+            for master, _ in ends:
+                await master.wait_open()
+            while not all(slave.up for pair in pairs for slave in pair):
+                await asyncio.sleep(0.01)
+    except TimeoutError:
+        down = (number for number, pair in enumerate(pairs) if not all(slave.up for slave in pair))
+        names = ", ".join(f"line {number + 1} ({rates[number]:.0f} bit/s)" for number in down)
+        raise EqlbondError(f"not up within {limit:.0f} s: {names or 'the network protocols'}") from None
 
 
 def _sent(slaves: list[SerialSlave], before: list[int]) -> list[int]:
     return [slave.member.counters.bytes_sent - count for slave, count in zip(slaves, before, strict=True)]
 
 
-async def _demo(args: argparse.Namespace, data: bytes) -> dict[str, Any]:
+def _end_at_signals(signals: list[int]) -> None:
+    """Let signals cancel the current task, so that the ptys' directory goes, as with Ctrl-C; the first is noted."""
     loop = asyncio.get_running_loop()
     me = asyncio.current_task()
-    if me is not None:
-        loop.add_signal_handler(signal.SIGTERM, me.cancel)  # so that the ptys' directory goes, as with Ctrl-C
+
+    def end(number: int) -> None:
+        if me is not None and not signals:  # a terminal that is closed may send two
+            signals.append(number)
+            me.cancel()
+
+    for number in ending_signals():
+        if number != signal.SIGINT:
+            loop.add_signal_handler(number, end, number)
+
+
+async def _demo(args: argparse.Namespace, data: bytes, signals: list[int]) -> dict[str, Any]:
+    _end_at_signals(signals)
+    loop = asyncio.get_running_loop()
     screen = _Screen(args.quiet)
     rates: list[float] = args.rates
     async with PtyWire([LineSpec(rate) for rate in rates]) as wire:
@@ -185,8 +218,7 @@ async def _demo(args: argparse.Namespace, data: bytes) -> dict[str, Any]:
         ):
             sender.append(FileSender(a, data, ordered=args.multilink))
             receiver.append(FileReceiver(b.send_nowait, args.mtu))
-            await _wait_for_all(a, near)
-            await _wait_for_all(b, far)
+            await _wait_for_all([(a, near), (b, far)], rates)
             before = [slave.member.counters.bytes_sent for slave in near]  # by PPP's negotiation
             total = len(sender[0].pieces)
             start = loop.time()
@@ -295,10 +327,11 @@ def run(args: argparse.Namespace) -> int:
             print(f"eqlbond: {args.json}: {error.strerror}", file=sys.stderr)
             return 1
     started = time.monotonic()
+    signals: list[int] = []
     try:
-        figures = asyncio.run(_demo(args, data))
+        figures = asyncio.run(_demo(args, data, signals))
     except asyncio.CancelledError:
-        return 128 + signal.SIGTERM
+        return 128 + signals[0]
     figures["wall_seconds"] = time.monotonic() - started
     _print_table(figures)
     if args.json is not None:

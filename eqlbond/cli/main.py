@@ -42,9 +42,7 @@ def make_parser(command: str | None) -> argparse.ArgumentParser:
     return parser
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; returns the exit status. Errors of the user's making are one line, not a traceback."""
-    given = sys.argv[1:] if arguments is None else arguments
+def _run(given: Sequence[str]) -> int:
     command = next((word for word in given if not word.startswith("-")), None)
     try:
         args = make_parser(command).parse_args(given)
@@ -56,9 +54,34 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     except KeyboardInterrupt:
         return 130
-    except BrokenPipeError:
-        # Nobody reads any more. What is left to print goes nowhere, or Python would complain at exit.
-        with contextlib.suppress(OSError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    except BrokenPipeError:  # nobody reads any more
         return 0
     return status
+
+
+def _written(status: int) -> int:
+    """Write what is still to be printed; returns the status, or 1 where that fails.
+
+    At its exit Python would complain about a reader who has gone, and set a status of its own.
+    """
+    if sys.stdout is None:  # it was closed before we began
+        return status
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        with contextlib.suppress(OSError):  # the rest goes nowhere
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        if not isinstance(error, BrokenPipeError):
+            with contextlib.suppress(OSError):  # the terminal is gone, for standard error, too
+                print(f"eqlbond: standard output: {error.strerror}", file=sys.stderr)
+            return 1
+    return status
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; returns the exit status. Errors of the user's making are one line, not a traceback."""
+    try:
+        return _written(_run(sys.argv[1:] if arguments is None else arguments))
+    except SystemExit:  # --help, or wrong options
+        _written(0)
+        raise

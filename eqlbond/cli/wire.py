@@ -246,11 +246,17 @@ def _in_background() -> bool:
         return True
 
 
+def ending_signals() -> list[signal.Signals]:
+    """Those that end a command that owns a wire; a closed terminal (SIGHUP) is none where nohup had it ignored."""
+    hangup = [] if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN else [signal.SIGHUP]
+    return [signal.SIGINT, signal.SIGTERM, *hangup]
+
+
 async def serve(args: argparse.Namespace, specs: list[WireSpec]) -> None:
     """Run the wire until a signal, `quit`, or (where asked for) the end of input."""
     loop = asyncio.get_running_loop()
     stopped = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in ending_signals():
         loop.add_signal_handler(number, stopped.set)
 
     def say(text: str) -> None:

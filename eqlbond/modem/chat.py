@@ -293,13 +293,15 @@ class ChatScript:
 
         Raises:
             ScriptTimeout: an expected text did not come.
-            ScriptAborted: an ABORT text came, where it is no result of the modem's.
+            ScriptAborted: an ABORT text came, where it is no result of the modem's: after CONNECT only NO CARRIER is.
             CallFailed: an ABORT text came that is a result, such as BUSY: of its kind.
+            CommandRefused: that text is ERROR.
         """
         aborts: list[bytes] = []
         reports: list[bytes] = []
         report = CallReport()
         timeout: float = self.timeout
+        connected = False
         # A script may end, or fail, anywhere; only a hang-up that fits a call in progress is always right.
         yield Phase("online")
         for step in self._steps:
@@ -319,9 +321,10 @@ class ChatScript:
                     reports = [text for text in reports if text != value]
                 continue
             for attempt, wanted in enumerate(step.wait):
-                match = yield from self._expect(device, wanted, aborts, timeout)
+                match = yield from self._expect(device, wanted, aborts, timeout, connected)
                 if match is not None:
                     yield from self._read_report(report, wanted, match.before, reports)
+                    connected = connected or bool(report.text) or b"CONNECT" in wanted
                     break
                 if attempt >= len(step.retries):
                     heard = said()
@@ -336,7 +339,9 @@ class ChatScript:
         return report
 
     @staticmethod
-    def _expect(device: str, wanted: bytes, aborts: list[bytes], timeout: float) -> Program[Match | None]:
+    def _expect(
+        device: str, wanted: bytes, aborts: list[bytes], timeout: float, connected: bool
+    ) -> Program[Match | None]:
         if not wanted:
             return Match(0, b"", b"")
         match = yield Expect((wanted, *aborts), (yield Within(timeout)))
@@ -345,7 +350,13 @@ class ChatScript:
         assert isinstance(match, Match)
         if match.index:
             text = printable(match.text).strip()
-            error = failure(device, result_code(text) or "", text)
+            result = result_code(text) or ""
+            connected = connected or any(
+                result_code(printable(line)) == "CONNECT" for line in match.before.splitlines()
+            )
+            if connected and result != "NO CARRIER":  # a host says that, and its call is there to be ended
+                result = ""
+            error = failure(device, result, text)
             raise error or errors.ScriptAborted(device, f"the script ends at {text!r}", text)
         return match
 

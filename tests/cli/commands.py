@@ -35,16 +35,46 @@ def run(*arguments: str, data: bytes = b"") -> tuple[int, str, str]:
     return done.returncode, done.stdout.decode(), done.stderr.decode()
 
 
-def start(*arguments: str, stdin: int | IO[bytes] = subprocess.PIPE, **options: Any) -> subprocess.Popen[bytes]:
-    """Start, with pipes."""
+def start(
+    *arguments: str, stdin: int | IO[bytes] = subprocess.PIPE, variables: dict[str, str] | None = None, **options: Any
+) -> subprocess.Popen[bytes]:
+    """Start, with pipes; `variables`: more of the environment."""
     return subprocess.Popen(
         [sys.executable, "-m", "eqlbond", *arguments],
         stdin=stdin,
         stdout=options.pop("stdout", subprocess.PIPE),
         stderr=options.pop("stderr", subprocess.PIPE),
-        env=environment(),
+        env={**environment(), **(variables or {})},
         **options,
     )
+
+
+_IN_A_TERMINAL = """
+import fcntl, sys, termios
+fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+from eqlbond.cli.main import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def close_the_terminal(*arguments: str, until: bytes, variables: dict[str, str]) -> int:
+    """Run in a terminal of its own, which is closed when it shows this text; the status."""
+    master, slave = os.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-c", _IN_A_TERMINAL, *arguments],
+        stdin=slave,
+        stdout=slave,
+        stderr=slave,
+        env={**environment(), **variables},
+        start_new_session=True,
+    )
+    os.close(slave)
+    shown = b""
+    while until not in shown:
+        shown += os.read(master, 65536)
+    time.sleep(0.2)
+    os.close(master)
+    return process.wait(timeout=PATIENCE)
 
 
 def wait_for(stream: IO[bytes], text: str) -> str:

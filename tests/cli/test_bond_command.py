@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import random
@@ -15,10 +16,13 @@ from typing import Any
 
 import pytest
 
+from eqlbond.aio.master import Master
 from eqlbond.aio.netline import NetworkSlave
 from eqlbond.cli import main, options
+from eqlbond.cli.bond import _UdpPipe
 from eqlbond.core.half_duplex import HalfDuplex, HalfDuplexMember
 from eqlbond.core.line_model import LineSpec
+from tests.aio.memory import Cable
 from tests.cli.commands import PATIENCE, interrupt, run, start, wait_for
 from tests.cli.wires import BackgroundWire
 
@@ -320,3 +324,19 @@ def test_an_address_that_is_taken(wire: BackgroundWire) -> None:
     assert status == 1
     assert "Address already in use" in err.splitlines()[-1] or "Address already in use" in err
     assert "Traceback" not in err
+
+
+async def test_datagrams_for_a_bond_that_is_closed_are_dropped() -> None:
+    loop = asyncio.get_running_loop()
+    heard: list[dict[str, Any]] = []
+    loop.set_exception_handler(lambda _, context: heard.append(context))
+    master = Master([Cable().a.slave()])
+    transport, _ = await loop.create_datagram_endpoint(lambda: _UdpPipe(master, None), local_addr=("127.0.0.1", 0))
+    async with master:
+        pass
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+        sender.sendto(b"too late", transport.get_extra_info("sockname"))
+    await asyncio.sleep(0.1)
+    transport.close()
+    await asyncio.sleep(0)
+    assert heard == []

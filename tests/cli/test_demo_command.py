@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 import json
 import os
 import random
@@ -10,7 +9,6 @@ import re
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 
@@ -18,7 +16,7 @@ import pytest
 
 from eqlbond.cli import demo, main
 from eqlbond.cli.transfer import LEAST_MTU
-from tests.cli.commands import interrupt, run, start, wait_for
+from tests.cli.commands import close_the_terminal, interrupt, run, start, wait_for
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the pty wire needs Linux")
 RATES = "230400,115200,57600,38400"
@@ -75,6 +73,23 @@ def test_multilink_brings_all_in_order_and_the_cut_line_comes_back(
     assert figures["fragments"] >= figures["pieces"]
     seconds = figures["up_seconds"]
     assert 0.2 * seconds[0] < seconds[1] < seconds[0], "negotiated again after the hang-up"
+
+
+def test_lines_that_do_not_come_up_are_named(
+    file: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(demo, "_time_to_open", lambda rates: 0.01)
+    assert main.main(["demo", "--multilink", "--quiet", "--file", str(file), "--rates", "57600,38400"]) == 1
+    told = capsys.readouterr()
+    assert (told.out, told.err.count("\n")) == ("", 1)
+    assert re.search(r"^eqlbond: not up within 0 s: line 1 \(57600 bit/s\), line 2 \(38400 bit/s\)$", told.err.strip())
+
+
+def test_slow_lines_have_more_time() -> None:
+    """PPP takes 7 s at 300 bit/s, and 19 s at 110."""
+    assert demo._time_to_open([57600.0, 9600.0]) < 15
+    assert demo._time_to_open([57600.0, 300.0]) > 30
+    assert demo._time_to_open([110.0]) > 60
 
 
 def test_other_options_and_no_cut(file: Path) -> None:
@@ -146,8 +161,12 @@ def test_wrong_options(arguments: list[str], told: str, status: int, capsys: pyt
         assert captured.err.count("\n") == 1
 
 
-def wire_directories() -> set[str]:
-    return set(glob.glob(os.path.join(tempfile.gettempdir(), "eqlbond-wire-*")))
+@pytest.fixture
+def scratch(tmp_path: Path) -> Path:
+    """Where the command makes its ptys' directory; other processes have theirs elsewhere."""
+    path = tmp_path / "scratch"
+    path.mkdir()
+    return path
 
 
 @pytest.mark.parametrize(
@@ -155,20 +174,28 @@ def wire_directories() -> set[str]:
     [
         (signal.SIGINT, "at least", 130),
         (signal.SIGTERM, "at least", 143),
+        (signal.SIGHUP, "at least", 129),
         (signal.SIGINT, "hung up", 130),  # while a line is down
     ],
 )
-def test_interrupted_in_the_middle(file: Path, number: int, when: str, status: int) -> None:
+def test_interrupted_in_the_middle(file: Path, scratch: Path, number: int, when: str, status: int) -> None:
     file.write_bytes(file.read_bytes()[:40_000])
-    before = wire_directories()
-    process = start("demo", "--file", str(file), "--rates", "57600,57600,57600")
+    variables = {"TMPDIR": str(scratch)}
+    process = start("demo", "--file", str(file), "--rates", "57600,57600,57600", variables=variables)
     assert process.stdout is not None
     wait_for(process.stdout, when)
     time.sleep(0.2)
+    assert [path.name[:13] for path in scratch.iterdir()] == ["eqlbond-wire-"]
     got, _, err, took = interrupt(process, number)
     assert (got, err) == (status, "")
     assert took < 10
-    assert wire_directories() <= before
+    assert not list(scratch.iterdir())
+
+
+def test_its_terminal_is_closed(file: Path, scratch: Path) -> None:
+    arguments = ("demo", "--file", str(file), "--rates", "57600,57600")
+    close_the_terminal(*arguments, until=b"B/s", variables={"TMPDIR": str(scratch)})
+    assert not list(scratch.iterdir())
 
 
 def test_nobody_reads_the_output(file: Path) -> None:

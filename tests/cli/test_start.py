@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -53,3 +55,79 @@ def test_an_unknown_command_is_a_usage_error() -> None:
     assert status == 2
     assert "invalid choice: 'stauts'" in error
     assert "'status'" in error
+
+
+def output_to(descriptor: int, *words: str) -> tuple[int, str]:
+    """Run Python with a buffered standard output there; status and standard error."""
+    variables = {name: value for name, value in environment().items() if name != "PYTHONUNBUFFERED"}
+    done = subprocess.run(
+        [sys.executable, *words], stdin=subprocess.DEVNULL, stdout=descriptor, stderr=subprocess.PIPE, env=variables
+    )
+    return done.returncode, done.stderr.decode()
+
+
+STEER = """
+import sys
+from eqlbond.cli import main, steer
+
+class Client:
+    def __init__(self, path): pass
+    async def __aenter__(self): return self
+    async def __aexit__(self, *reason): pass
+    async def show(self, slave): return {"rate": 9600}
+    async def reload(self): return {"enslaved": [], "emancipated": [], "changed": []}
+
+steer.ControlClient = Client
+sys.exit(main.main(sys.argv[1:]))
+"""
+
+
+@pytest.fixture
+def bond_file(tmp_path: Path) -> str:
+    path = tmp_path / "bond.toml"
+    path.write_text('[[slave]]\ndevice = "/dev/ttyS0"\nbaudrate = 9600\n')
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["-m", "eqlbond", "simulate", "--line", "9600", "--size", "1000"],
+        ["-m", "eqlbond", "check", "FILE"],
+        ["-m", "eqlbond", "demo", "--quiet", "--no-cut", "--rates", "1000000", "--file", "FILE"],
+        ["-m", "eqlbond", "wire", "--exit-on-eof"],
+        ["-m", "eqlbond", "simulate", "--help"],
+        ["-m", "eqlbond", "--version"],
+        ["-c", STEER, "show", "--json"],
+        ["-c", STEER, "reload"],
+    ],
+    ids=lambda words: " ".join(words[1:3] if words[0] == "-m" else words[2:]),
+)
+def test_a_reader_who_has_gone_is_no_error(words: list[str], bond_file: str) -> None:
+    if sys.platform != "linux" and words[2] in ("demo", "wire"):
+        pytest.skip("the pty wire needs Linux")
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        got = output_to(writer, *(bond_file if word == "FILE" else word for word in words))
+    finally:
+        os.close(writer)
+    assert got == (0, "")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the pty wire needs Linux")
+def test_an_error_is_told_where_nobody_reads() -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        status, error = output_to(writer, "-m", "eqlbond", "demo", "--json", "/nonexistent/x", "--rates", "9600")
+    finally:
+        os.close(writer)
+    assert (status, error) == (1, "eqlbond: /nonexistent/x: No such file or directory\n")
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
+def test_a_full_disk_is_one_line() -> None:
+    with open("/dev/full", "wb") as full:
+        got = output_to(full.fileno(), "-m", "eqlbond", "simulate", "--line", "9600", "--size", "1000")
+    assert got == (1, "eqlbond: standard output: No space left on device\n")

@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ import serial
 from eqlbond.aio.ptywire import WireSpec
 from eqlbond.cli import wire
 from eqlbond.core.line_model import LineSpec
+from tests.cli.commands import close_the_terminal
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="the pty wire needs Linux")
 
@@ -80,9 +82,9 @@ def test_bad_options_are_named(arguments: list[str], told: str, capsys: pytest.C
 class Running:
     """The command as a child, with its input and output."""
 
-    def __init__(self, *arguments: str) -> None:
+    def __init__(self, *arguments: str, ahead: Sequence[str] = ()) -> None:
         self.child = subprocess.Popen(
-            [sys.executable, "-m", "eqlbond.cli.wire", *arguments],
+            [*ahead, sys.executable, "-m", "eqlbond.cli.wire", *arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -158,6 +160,36 @@ def test_an_end_of_input_does_not_end_it_unasked() -> None:
         running.child.stdin.close()
         with pytest.raises(subprocess.TimeoutExpired):
             running.child.wait(0.3)
+        running.child.terminate()
+        assert running.child.wait(10) == 0
+
+
+@linux
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_signals_end_it_and_the_names_go(number: int, tmp_path: Path) -> None:
+    with Running("--json", "--link-dir", str(tmp_path)) as running:
+        running.line()
+        assert sorted(os.listdir(tmp_path)) == ["line0.a", "line0.b"]
+        running.child.send_signal(number)
+        rest, errors = running.child.communicate(timeout=10)
+        assert "stats" in json.loads(rest)
+        assert (running.child.returncode, errors) == (0, "")
+    assert os.listdir(tmp_path) == []
+
+
+@linux
+def test_its_terminal_is_closed(tmp_path: Path) -> None:
+    status = close_the_terminal("wire", "--link-dir", str(tmp_path), until=b"line0.b", variables={})
+    assert status == 0
+    assert os.listdir(tmp_path) == []
+
+
+@linux
+def test_under_nohup_a_closed_terminal_is_nothing_to_it() -> None:
+    with Running("--json", ahead=("sh", "-c", "trap '' HUP; exec \"$@\"", "sh")) as running:
+        running.line()
+        running.child.send_signal(signal.SIGHUP)
+        assert "stats" in json.loads(running.ask("stats"))
         running.child.terminate()
         assert running.child.wait(10) == 0
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from eqlbond.exceptions import ConfigurationError
-from eqlbond.modem import errors
+from eqlbond.modem import Modem, errors
 from eqlbond.modem.chat import ChatScript
 from eqlbond.modem.dialogue import Break, Dialogue, Send
+from eqlbond.modem.testing import Exchange, FakeHost, FakeModem
 from eqlbond.modem.transcript import Scribe, Transcript
+from tests.aio.memory import virtual
 
 
 class Talk:
@@ -198,3 +202,35 @@ def test_reading_files(tmp_path):
     assert talk.sent() == b"hall\xf6chen\xff"
     with pytest.raises(ConfigurationError, match="No such file"):
         ChatScript.read(tmp_path / "none")
+
+
+@pytest.mark.parametrize(
+    ("heard", "error"),
+    [
+        (b"ERROR\r\n", errors.CommandRefused),
+        (b"CONNECT 33600\r\n\r\nBUSY\r\n", errors.ScriptAborted),
+        (b"CONNECT 33600\r\nlast ERROR: none\r\n", errors.ScriptAborted),
+        (b"CONNECT 33600\r\nlogin:NO CARRIER\r\n", errors.NoCarrier),
+    ],
+)
+@pytest.mark.parametrize("wanted", ["CONNECT \\c ogin: x word: y", "word: y"], ids=["CONNECT expected", "not expected"])
+def test_an_abort_text_after_connect_is_the_hosts(heard, error, wanted):
+    talk = Talk(f"ABORT BUSY ABORT ERROR ABORT 'NO CARRIER' '' ATD1 {wanted}")
+    for byte in heard:
+        talk.hear(bytes([byte]))
+    with pytest.raises(error) as raised:
+        talk.dialogue.result()
+    assert type(raised.value) is error
+
+
+@pytest.mark.parametrize("dtr", [False, True])
+@pytest.mark.parametrize("said", [b"\r\nBUSY today, be patient\r\n", b"\r\n0 ERROR\r\n"])
+@virtual
+async def test_a_call_that_a_script_gives_up_is_ended(said, dtr):
+    host = FakeHost(garbage=said)
+    line = FakeModem(Exchange(hosts={"1": host}), "me", dtr=dtr)
+    script = ChatScript(r"ABORT BUSY ABORT ERROR '' ATZ OK ATD1 CONNECT \c ogin: Pname")
+    with pytest.raises(errors.ScriptAborted):
+        await Modem(script=script).connect(line.connect)(asyncio.Protocol)
+    assert line.state == "command"
+    assert not any("ATH" in answer for answer in host.asked)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import os
 import re
@@ -16,6 +17,7 @@ from typing import Any
 import pytest
 
 from eqlbond import ConfigurationError, HookFailed, IpOptions, Master, Ppp
+from eqlbond import hooks as hooks_module
 from eqlbond.hooks import HookRunner, Hooks
 from tests.aio.conftest import open_descriptors
 from tests.aio.memory import Cable, cables
@@ -169,6 +171,81 @@ async def test_a_child_left_in_the_background_is_not_waited_for() -> None:
     async with HookRunner(master, Hooks(slave_up="sleep 5 & exit 0", timeout=20)), master:
         await asyncio.sleep(0.1)
     assert time.monotonic() - began < 4
+    assert open_descriptors() <= before
+
+
+async def test_a_child_in_the_background_may_print(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "eqlbond.hooks")
+    done = tmp_path / "done"
+    master = Master([Cable().a.slave()])
+    async with HookRunner(master, Hooks(slave_up=f"(sleep 0.5; echo x; echo y >&2; touch {done}) &")), master:
+        await until(done.exists, 10)
+        await until(lambda: caplog.messages == ["slave_up: x", "slave_up: y"])
+
+
+async def test_a_child_in_the_background_is_not_read_without_end(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(hooks_module, "_MOST_AFTERWARDS", 100_000)
+    caplog.set_level(logging.WARNING, "eqlbond.hooks")
+    master = Master([Cable().a.slave()])
+    async with HookRunner(master, Hooks(slave_up="(sleep 0.3; exec yes) &")), master:
+        before = open_descriptors()
+        await until(lambda: caplog.messages)
+        assert caplog.messages == ["slave_up: what it has left in the background prints too much: not read any more"]
+        await until(lambda: open_descriptors() <= before)
+
+
+async def test_pipes_to_children_in_the_background_do_not_pile_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hooks_module, "_MOST_LEFT_OPEN", 2)
+    slaves = [line.a.slave(name=f"line {number}") for number, line in enumerate(cables(5))]
+    master = Master(slaves)
+    before = len(open_descriptors())
+    async with HookRunner(master, Hooks(slave_up="sleep 3 &")) as runner, master:
+        await until(lambda: len(runner._left_open) == 2 and not runner._workers)
+        await until(lambda: len(open_descriptors()) == before + 2)
+    assert len(open_descriptors()) == before
+
+
+async def test_too_many_open_files_cost_that_hook_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    log = tmp_path / "log"
+    pipe = os.pipe
+
+    def full() -> tuple[int, int]:
+        monkeypatch.setattr(os, "pipe", pipe)
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    monkeypatch.setattr(os, "pipe", full)
+    master = Master([Cable().a.slave()])
+    events = master.events()
+    async with HookRunner(master, Hooks(slave_up="true", slave_down=write_to(log, "down"))), master:
+        async with asyncio.timeout(10):
+            while not isinstance(event := await anext(events), HookFailed):
+                pass
+    assert (event.hook, event.problem) == ("slave_up", "cannot be run: Too many open files")
+    assert lines(log) == ["down"]
+
+
+async def test_cancelled_before_the_command_is_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    reached = asyncio.Event()
+
+    async def never(*arguments: object) -> None:
+        reached.set()
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "connect_read_pipe", never)
+    master = Master([Cable().a.slave()])
+    before = open_descriptors()
+
+    async def bond() -> None:
+        async with HookRunner(master, Hooks(slave_up="true")), master:
+            await reached.wait()
+
+    task = asyncio.ensure_future(bond())
+    await reached.wait()
+    await asyncio.sleep(0.1)  # the bond is closed, the runner waits for the command
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
     assert open_descriptors() <= before
 
 
