@@ -58,6 +58,7 @@ def differences(bench: Bench, interfaces: Sequence[str]) -> list[tuple[int, int,
 
     The control frames of PPP's network layer are packets to the kernel and none to us; those of IPV6CP, which is not
     configured here, we count as a protocol that is unknown. The kernel counts no frame of LCP.
+    What it refuses is a frame of which it got the end alone, as pppd opened its port, or a cut line was mended, midway.
     """
     found = []
     for number, interface in enumerate(interfaces):
@@ -270,7 +271,6 @@ def test_ppp(guest: Guest, tmp_path: Path) -> None:
         interfaces = ppp_interfaces(guest, 2)
         before = at_rest(bench, interfaces)
         assert min(min(received, sent) for received, sent, _ in before) >= 2, "IPCP, a request and an answer each way"
-        assert not any(refused for _, _, refused in before), before
         assert len(host.ping(THERE, 3)) == 3
         assert len(guest.ping(HERE, 3)) == 3
         there = transfer(host, guest, THERE)
@@ -295,6 +295,6 @@ def test_ppp(guest: Guest, tmp_path: Path) -> None:
         assert there["lost"] < 100, "none at all, where our scheduler had the other line at hand"
         assert 0 < back["lost"] < 100
         interfaces = ppp_interfaces(guest, 2)
-        before = at_rest(bench, interfaces)  # with the frame, if there was one, whose beginning the cut has swallowed
+        before = at_rest(bench, interfaces)
         both_whole(Flood(bench, 40, 800, 0.1).told())
         check_counts(bench, interfaces, before)
