@@ -338,6 +338,7 @@ class ModemServer(TerminalServer):
         super().tell(command, value)
 
 
+@pytest.mark.interop  # real sockets and guard times for seconds
 @pytest.mark.parametrize("scheme", ["rfc2217", "socket"])
 def test_a_modem_at_the_far_port(real: Real, scheme: str) -> None:
     """Dials, learns the rate, carries packets, hangs up by DTR where the port can be told to; and dials again."""

@@ -29,6 +29,8 @@ from eqlbond.modem.testing import Exchange, FakeHost, FakeModem
 from tests.aio.memory import drive
 from tests.modem.test_calls import RESULTS
 
+pytestmark = pytest.mark.interop  # real ptys and guard times for seconds; test_calls has all this in memory
+
 MANNERS: dict[str, Any] = {"guard_time": 0.05, "command_timeout": 2.0}
 # Words of results are in it, but a result is a whole line.
 NOISE = b"\x00\x7f~\xff}#\x11 \xe9\r\n{CONNECTED? NO CARRIER BUSY\r\x8d\xc0"

@@ -100,7 +100,7 @@ def test_pieces_have_the_number_of_their_packet():
     result = simulate(
         [SimLine(57600, rate_changes=((0.6, 28800),))], packets, pacing="pieces", content="text", trace=True
     )
-    sizes = {}
+    sizes: dict[int, int] = {}
     for frame in result.placed:
         sizes[frame.number] = sizes.get(frame.number, 0) + frame.size
     assert sizes == {0: 902, 1: 42, 2: 42, 3: 902}
