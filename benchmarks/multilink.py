@@ -167,28 +167,37 @@ class _Receiver:
         self.arrived.set()
 
 
+def _sides(wire: PtyWire | WireProcess, rates: Sequence[int]) -> list[list[SerialSlave]]:
+    """PPP slaves at both ends of a wire's lines."""
+    return [
+        [
+            SerialSlave(getattr(line, end), 115200, rate=rate, framing=Ppp(), name=f"{end}{number}: {rate}")
+            for number, (line, rate) in enumerate(zip(wire.lines, rates, strict=True))
+        ]
+        for end in ("a", "b")
+    ]
+
+
+async def _all_up(sides: Sequence[Sequence[SerialSlave]]) -> None:
+    async with asyncio.timeout(20):
+        while not all(slave.up for side in sides for slave in side):
+            await asyncio.sleep(0.05)
+
+
 async def _on_ptys(rates: Sequence[int], size: int, load: str, total: int) -> dict[str, Any]:
     """`total` packets over ptys: one at a time (``idle``), or as fast as the bond takes them."""
     loop = asyncio.get_running_loop()
     rng = random.Random(1995)
     mtu = max(size, 128)
     async with WireProcess([LineSpec(rate) for rate in rates]) as wire:
-        sides = [
-            [
-                SerialSlave(getattr(line, end), 115200, rate=rate, framing=Ppp(), name=f"{end}{number}: {rate}")
-                for number, (line, rate) in enumerate(zip(wire.lines, rates, strict=True))
-            ]
-            for end in ("a", "b")
-        ]
+        sides = _sides(wire, rates)
         sent: dict[int, tuple[bytes, float]] = {}
         receiver = _Receiver(sent)
         async with (
             Master(sides[0], mtu=mtu, multilink=Multilink()) as sender,
             Master(sides[1], mtu=mtu, multilink=Multilink(), on_packets=receiver.take),
         ):
-            async with asyncio.timeout(20):
-                while not all(slave.up for side in sides for slave in side):
-                    await asyncio.sleep(0.05)
+            await _all_up(sides)
             await asyncio.sleep(0.5)
             before = [slave.member.counters.bytes_sent for slave in sides[0]]
             start = loop.time()
@@ -225,13 +234,7 @@ async def _through_faults(name: str, spec: dict[str, Any], twice: bool, total: i
     loop = asyncio.get_running_loop()
     rng = random.Random(1995)
     async with PtyWire([LineSpec(rate, **spec) for rate in UNEQUAL], seed=1995) as wire:
-        sides = [
-            [
-                SerialSlave(getattr(line, end), 115200, rate=rate, framing=Ppp(), name=f"{end}{number}: {rate}")
-                for number, (line, rate) in enumerate(zip(wire.lines, UNEQUAL, strict=True))
-            ]
-            for end in ("a", "b")
-        ]
+        sides = _sides(wire, UNEQUAL)
         sent: dict[int, tuple[bytes, float]] = {}
         receiver = _Receiver(sent)
         scheduler = Twice() if twice else None
@@ -239,9 +242,7 @@ async def _through_faults(name: str, spec: dict[str, Any], twice: bool, total: i
             Master(sides[0], scheduler=scheduler, mtu=900, multilink=Multilink()) as sender,
             Master(sides[1], mtu=900, multilink=Multilink(), on_packets=receiver.take) as far,
         ):
-            async with asyncio.timeout(30):
-                while not all(slave.up for side in sides for slave in side):
-                    await asyncio.sleep(0.05)
+            await _all_up(sides)
 
             async def cut() -> None:
                 wire.lines[1].cut()

@@ -452,10 +452,9 @@ class _Keeper:
 
     def _why(self) -> tuple[str, BaseException | None]:
         """Why the line is down."""
-        error = self._slave.open_error  # of the last opening, whoever asked for it
-        if error is not None:
-            return str(error).removeprefix(f"{self._slave.name}: ") or repr(error), error
-        return self._slave.member.down_reason, self._slave.member.down_error
+        slave = self._slave
+        problem = slave.open_problem  # of the last opening, whoever asked for it
+        return slave.member.down_reason if problem is None else problem, slave.error
 
     def _gone(self) -> bool:
         """Whether the device's name leads nowhere: an adapter that was pulled, a name that udev took away."""

@@ -151,10 +151,15 @@ class Slave:
         connection = self.connection
         if self.up or self.will_reopen or (connection is not None and not connection.lost and not connection.closing):
             return None
-        if self.open_error is not None:
-            problem = str(self.open_error).removeprefix(f"{self.name}: ") or repr(self.open_error)
+        if (problem := self.open_problem) is not None:
             return f"cannot be opened: {problem}"
         return self.member.down_reason if self.member.told_down else None
+
+    @property
+    def open_problem(self) -> str | None:
+        """Why the line could not be opened last, without its name; None: it could, or was not tried."""
+        error = self.open_error
+        return None if error is None else str(error).removeprefix(f"{self.name}: ") or repr(error)
 
     @property
     def error(self) -> BaseException | None:

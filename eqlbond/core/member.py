@@ -278,7 +278,7 @@ class Member:
 
     def asks(self) -> None:
         """The frame that `control` ends with may be a question: `asked` tells when it has left."""
-        self._asked = self.counters.bytes_sent + len(self._rest) - self._offset + sum(map(len, self.control))
+        self._asked = self.counters.bytes_sent + self._ahead()
 
     def asked(self, now: float, unsent: int | None) -> tuple[int, float | None]:
         """How many bytes have left the port, since ever; in how many seconds the last question will have, None: it has.
@@ -293,8 +293,11 @@ class Member:
 
     def queue_delay(self, now: float) -> float:
         """Seconds until a control frame made now will have left the port, by the byte clock."""
-        ahead = len(self._rest) - self._offset + sum(map(len, self.control))
-        return max(0.0, self.wire_free - now) + ahead * self.line.byte_time
+        return max(0.0, self.wire_free - now) + self._ahead() * self.line.byte_time
+
+    def _ahead(self) -> int:
+        """Bytes that go to the port before a control frame made now."""
+        return len(self._rest) - self._offset + sum(map(len, self.control))
 
     def disconnect(self, now: float, reason: str) -> None:
         """The connection is gone. Reclaim what it held first."""

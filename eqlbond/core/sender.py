@@ -267,37 +267,34 @@ class Sender:
         return tuple(line for line in self._up if line.mtu >= size)
 
     def _plan(self, packet: Packet, placement: Placement, now: float) -> None:
-        member = self._by_line[placement.line]
+        # A bundle's far end puts packets in order: nothing is gained by holding.
+        not_before = 0.0 if self._mux is not None else placement.not_before
+        if self._plan_on(placement.line, packet, now, not_before) and placement.copies:
+            self._plan_copies(packet, placement.copies, now)
+
+    def _plan_copies(self, packet: Packet, lines: tuple[Line, ...], now: float) -> None:
+        for line in lines:
+            packet.copies += 1
+            self.copies += 1
+            self.backlog += len(packet.payload)
+            self._flow_grows(packet)  # each copy leaves its flow when it begins to go
+            if not self._plan_on(line, packet, now, 0.0):
+                packet.copies -= 1
+                self.copies -= 1
+
+    def _plan_on(self, line: Line, packet: Packet, now: float, not_before: float) -> bool:
+        """Plan the packet, or its copy, onto the line; False: it cannot be framed there, and is dropped."""
+        member = self._by_line[line]
         self._ready[member] = None
         try:
             if packet.express:
                 member.plan_express(packet, now)
             else:
-                # A bundle's far end puts packets in order: nothing is gained by holding.
-                member.plan(packet, now, 0.0 if self._mux is not None else placement.not_before)
+                member.plan(packet, now, not_before)
         except Exception as error:
             self._cannot_be_framed(member, packet, error)
-            return
-        if placement.copies:
-            self._plan_copies(packet, placement.copies, now)
-
-    def _plan_copies(self, packet: Packet, lines: tuple[Line, ...], now: float) -> None:
-        for line in lines:
-            member = self._by_line[line]
-            self._ready[member] = None
-            packet.copies += 1
-            self.copies += 1
-            self.backlog += len(packet.payload)
-            self._flow_grows(packet)  # each copy leaves its flow when it begins to go
-            try:
-                if packet.express:
-                    member.plan_express(packet, now)
-                else:
-                    member.plan(packet, now, 0.0)
-            except Exception as error:
-                packet.copies -= 1
-                self.copies -= 1
-                self._cannot_be_framed(member, packet, error)
+            return False
+        return True
 
     def _cannot_be_framed(self, member: Member, packet: Packet, error: Exception) -> None:
         """A line's framing, which may be somebody's code, raised when it was asked for the packet's size."""

@@ -66,7 +66,7 @@ class Network:
         self._pause = _RETRY * config.restart
 
     def set_least_wait(self, seconds: float) -> None:
-        """What `Negotiation.least_wait` is for all of them."""
+        """What `ControlProtocol.least_wait` is for all of them."""
         for protocol in self._protocols.values():
             protocol.least_wait = seconds
 
